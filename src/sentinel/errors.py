@@ -1,0 +1,35 @@
+"""Everything sentinel raises on purpose. Knows nothing of runs, drivers or reports."""
+
+from __future__ import annotations
+
+
+class SentinelError(Exception):
+    """Be the one class that catches everything sentinel raises on purpose."""
+
+
+class ConfigurationError(SentinelError, ValueError):
+    """Refuse a scenario, profile or option; the message names the field, the value and the remedy."""
+
+
+class TargetError(SentinelError):
+    """Report a target that cannot be reached, loaded or may not be loaded with traffic."""
+
+
+class RecordError(SentinelError, ValueError):
+    """Refuse a stored record that is damaged or was written by a newer version."""
+
+
+def check_range(field: str, value: float, low: float, high: float, unit: str = "") -> None:
+    """Raise ConfigurationError unless `low <= value <= high`; NaN and infinities are never inside.
+
+    >>> check_range("duration", 30, 1, 3600, "s")
+    >>> check_range("duration", 0, 1, 3600, "s")
+    Traceback (most recent call last):
+    sentinel.errors.ConfigurationError: duration is 0 s; it must be between 1 and 3,600 s
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not low <= value <= high:
+        suffix = f" {unit}" if unit else ""
+        raise ConfigurationError(
+            f"{field} is {value}{suffix}; it must be between {low:,} and {high:,}{suffix}"
+        )
