@@ -1,0 +1,124 @@
+"""Plan: everything a store needs to decide one request. Outcome: everything it found and did.
+
+Pure data, the only vocabulary that policies and stores share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from .escalation import Ladder
+
+Layer = Literal["edge", "tenant", "user", "endpoint", "limiter"]
+OnStoreError = Literal["allow", "deny", "local"]
+
+State = Any
+"""A limit's own state: an int (token bucket), a tuple of ints (sliding window). None means untouched."""
+
+Found = tuple[int, int, int, State]
+"""What one limit said: (retry_us, remaining, reset_us, state).
+
+retry_us is 0 where it admits, NEVER where it never can, else microseconds; state is what the store is left
+with (None from stores that keep it elsewhere)."""
+
+
+class Limit(Protocol):
+    """What an algorithm must offer: pure steps over an opaque state, in integer microseconds."""
+
+    @property
+    def limit(self) -> int: ...
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def window_us(self) -> int: ...
+    @property
+    def algorithm(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    def step(self, state: State, now: int, cost: int) -> Found: ...
+    def refund(self, state: State, now: int, cost: int, at: int) -> State: ...
+    def rests_at(self, state: State) -> int: ...
+    def episode_us(self, retry_us: int) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One limit in force: the part of a take that is the same for every caller.
+
+    `scope` opens every key counted under this rule and ends in NUL, so that scope + identity is
+    injective; it holds the limit's fingerprint, so that a changed limit never reads a foreign state.
+    """
+
+    name: str
+    layer: Layer
+    limit: Limit
+    scope: str
+    strikes: bool = False
+    on_store_error: OnStoreError = "allow"
+    step: Callable[[State, int, int], Found] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "step", self.limit.step)
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        layer: Layer,
+        limit: Limit,
+        *,
+        strikes: bool = False,
+        on_store_error: OnStoreError = "allow",
+        prefix: str = "",
+    ) -> Rule:
+        """Build a rule with the scope that belongs to its name and limit."""
+        return cls(name, layer, limit, f"{prefix}{name}#{limit.fingerprint}\0", strikes, on_store_error)
+
+
+# Plan and Outcome are built for every request. They are values and nobody changes them, but a frozen
+# dataclass costs 0.6 us to build and a tuple 40 ns per field read; a plain slotted one 0.2 us and 5 ns.
+
+
+@dataclass(slots=True)
+class Plan:
+    """One request as a store sees it: the takes to make, and the abuse record to consult.
+
+    A take is a rule and a key; rules and keys stand in parallel columns because the rules of a request are
+    known beforehand and only the keys are new.
+    """
+
+    rules: tuple[Rule, ...]
+    keys: tuple[str, ...]
+    """One full key per rule: the rule's scope + the identity counted."""
+    cost: int = 1
+    abuse: str | None = None
+    """Key of the caller's abuse record, or None when nothing here may strike."""
+    ladder: Ladder | None = None
+    group: str = ""
+    """Keys of a plan that must live together (everything but the edge layer) share this name."""
+    peek: bool = False
+    """Decide, but write nothing."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a store found and did for one plan."""
+
+    allowed: bool
+    """The request may go on: all limits admitted it and were charged, or the ladder forgave it."""
+    found: Sequence[Found]
+    """What each limit said, in the order of the plan; empty when a penalty refused outright."""
+    at: int
+    """The instant of the decision, in the store's microseconds."""
+    strike: int = 0
+    """Number of the strike this request earned; 0 for none."""
+    blocked_us: int = 0
+    """Microseconds a cooldown or ban still runs, this request's own penalty included."""
+    banned: bool = False
+    """The block is a ban."""
+    shadowed: bool = False
+    """The caller is under a shadow ban."""
+    overflowed: int = 0
+    """Number of limits that used their shared overflow state, because the store is full."""

@@ -1,0 +1,79 @@
+"""Store: the contract between a decision and the place its state lives. Dumb, and atomic.
+
+A third-party store is a store when it passes `threshold.testing.StoreContract`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, cast, runtime_checkable
+
+from ..plan import Found, Limit, Outcome, Plan, Rule, State
+
+Clock = Callable[[], int]
+"""The current instant in integer microseconds."""
+
+Take = Callable[[str, int], Found]
+"""Decide one cost for one full key under a rule that is bound already."""
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Keep the state of limits and decide plans against it, each in one atomic step.
+
+    Every method may raise `StoreUnavailable`, and nothing else.
+    """
+
+    def decide(self, plan: Plan) -> Outcome:
+        """Decide all takes of the plan together, by the rules of `engine.decide`."""
+        ...
+
+    def refund(self, plan: Plan, at: int) -> None:
+        """Give back what the plan charged at the instant `at` (`Outcome.at`), as far as that is safe."""
+        ...
+
+    def reset(self, keys: Sequence[str]) -> None:
+        """Forget the state of these keys."""
+        ...
+
+    def state(self, keys: Sequence[str]) -> list[State]:
+        """Read the raw states of these keys, None where there is none."""
+        ...
+
+    def check(self, limit: Limit) -> None:
+        """Raise `ConfigurationError` when this store cannot hold the limit exactly."""
+        ...
+
+    def close(self) -> None:
+        """Release what the store holds; using it afterwards is an error."""
+        ...
+
+
+@runtime_checkable
+class AsyncStore(Protocol):
+    """The same contract for stores that answer over a network, awaited.
+
+    `asynchronous` is True; that is how a front end tells the two apart without calling anything.
+    """
+
+    asynchronous: bool
+
+    def decide(self, plan: Plan) -> Awaitable[Outcome]: ...
+    def refund(self, plan: Plan, at: int) -> Awaitable[None]: ...
+    def reset(self, keys: Sequence[str]) -> Awaitable[None]: ...
+    def state(self, keys: Sequence[str]) -> Awaitable[list[State]]: ...
+    def check(self, limit: Limit) -> None: ...
+    def aclose(self) -> Awaitable[None]: ...
+
+
+def bind(store: Store, rule: Rule) -> Take:
+    """The store's quickest way to decide this one rule: its own `bind`, or a plan per call."""
+    own = cast("Callable[[Rule], Take] | None", getattr(store, "bind", None))
+    if own is not None:
+        return own(rule)
+    rules = (rule,)
+
+    def take(key: str, cost: int) -> Found:
+        return store.decide(Plan(rules, (key,), cost, group=key)).found[0]
+
+    return take

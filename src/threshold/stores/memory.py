@@ -1,0 +1,310 @@
+"""MemoryStore: state in the memory of this process. Bounded, exact, thread-safe.
+
+The bound holds without background threads, scans or eviction of anything that still matters:
+
+- Keys live in many small dicts, so that a growing dict never stops the world for long.
+- Every key stands in exactly one bucket of a calendar, by the instant its state comes to rest. A new key
+  pays for looking at a few that are due: each is forgotten, or rescheduled if it was used again. A look
+  is paid by the charge that made it necessary, so the work is constant per charge.
+- A full store forgets only what is at rest. When nothing is, newcomers share one overflow state per rule:
+  the limit still holds for all of them together, and everybody already known keeps their own state.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from heapq import heappop, heappush
+from threading import Lock
+from typing import ClassVar, Protocol
+
+from .. import engine
+from ..errors import ConfigurationError
+from ..plan import Found, Limit, Outcome, Plan, Rule, State
+from .base import Clock, Take
+
+DEFAULT_MAX_KEYS = 1_000_000
+_KEYS_PER_SHARD = 1024
+_LOOKS = 4
+_LOOKS_WHEN_FULL = 16
+_MOST_SCOPES = 65_536
+
+
+class _Resting(Protocol):
+    def rests_at(self, state: State) -> int: ...
+
+
+def monotonic_us() -> int:
+    """The monotonic clock of this machine in microseconds."""
+    return time.monotonic_ns() // 1000
+
+
+class MemoryStore:
+    """Keep state in this process; the default store.
+
+    Args:
+        max_keys: most keys remembered at once, 1 to 100,000,000. One per caller and limit.
+        clock: instant in integer microseconds, for tests; default: the monotonic clock.
+        on_overflow: called with the number of newcomers that have shared an overflow state so far, at the
+            first of them and again each time their number has doubled.
+
+    Raises:
+        ConfigurationError: when max_keys is out of range.
+
+    >>> store = MemoryStore(max_keys=10_000)
+    >>> len(store), store.overflowed
+    (0, 0)
+    """
+
+    asynchronous: ClassVar[bool] = False
+    per_process: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        max_keys: int = DEFAULT_MAX_KEYS,
+        *,
+        clock: Clock = monotonic_us,
+        on_overflow: Callable[[int], None] | None = None,
+    ) -> None:
+        if type(max_keys) is not int or not 1 <= max_keys <= 100_000_000:
+            raise ConfigurationError("max_keys", max_keys, "give a whole number of keys, 1 to 100,000,000")
+        if not callable(clock):
+            raise ConfigurationError("clock", clock, "give a function that returns integer microseconds")
+        self.max_keys = max_keys
+        self.overflowed = 0
+        """Decisions so far that used an overflow state, because the store was full."""
+        self.on_overflow = on_overflow
+        self._clock = clock
+        self._lock = Lock()
+        count = 1 << max(0, (max_keys // _KEYS_PER_SHARD).bit_length() - 1)
+        self._shards: list[dict[str, State]] = [{} for _ in range(min(count, 65_536))]
+        self._mask = len(self._shards) - 1
+        self._count = 0
+        self._resting: dict[str, _Resting] = {}
+        self._calendar: list[int] = []
+        self._buckets: dict[int, deque[str]] = {}
+        self._overflow: dict[str, State] = {}
+
+    def __len__(self) -> int:
+        """Number of keys remembered now."""
+        return self._count
+
+    def check(self, limit: Limit) -> None:
+        """Accept every limit: Python integers are exact at any size."""
+
+    def decide(self, plan: Plan) -> Outcome:
+        """Decide the plan in one atomic step (see `engine.decide`)."""
+        shards = self._shards
+        mask = self._mask
+        keys = plan.keys
+        culprit = plan.abuse
+        with self._lock:
+            now = self._clock()
+            homes = [shards[hash(key) >> 20 & mask] for key in keys]
+            states = [home.get(key) for home, key in zip(homes, keys)]  # noqa: B905 (0.1 us)
+            abuse = None if culprit is None else shards[hash(culprit) >> 20 & mask].get(culprit)
+            if self._count + len(keys) >= self.max_keys:
+                return self._decide_when_full(plan, now)
+            outcome, struck = engine.decide(plan, states, abuse, now)
+            if plan.peek:
+                return outcome
+            fresh = False
+            for home, key, state, answer in zip(homes, keys, states, outcome.found):  # noqa: B905
+                new = answer[3]
+                if new is not state:
+                    if state is None:
+                        fresh = True
+                    else:
+                        home[key] = new
+            # New keys come last: making place for one may forget a key that is at rest, and by now no
+            # key of this plan that was charged is.
+            if fresh:
+                self._insert_new(plan, states, outcome)
+            if struck is not None and culprit is not None and plan.ladder is not None:
+                self._insert(culprit, _scope(culprit), plan.ladder, struck, now)
+            return outcome
+
+    def bind(self, rule: Rule) -> Take:
+        """A function that decides one cost for one key of this rule: `decide` without the plan."""
+        shards, mask, lock, clock, step = self._shards, self._mask, self._lock, self._clock, rule.limit.step
+
+        def take(key: str, cost: int) -> Found:
+            home = shards[hash(key) >> 20 & mask]
+            with lock:
+                now = clock()
+                state = home.get(key)
+                if state is None:
+                    return self._take_first(rule, key, cost, now)
+                found = step(state, now, cost)
+                after = found[3]
+                if after is not state:
+                    home[key] = after
+            return found
+
+        return take
+
+    def refund(self, plan: Plan, at: int) -> None:
+        """Give back what the plan charged at the instant `at`, as far as that is safe."""
+        with self._lock:
+            now = self._clock()
+            for rule, key in zip(plan.rules, plan.keys, strict=True):
+                home = self._home(key)
+                state = home.get(key)
+                if state is not None:
+                    home[key] = rule.limit.refund(state, now, plan.cost, at)
+
+    def reset(self, keys: Sequence[str]) -> None:
+        """Forget the state of these keys; their places are given back when the calendar comes to them."""
+        with self._lock:
+            for key in keys:
+                home = self._home(key)
+                if key in home:
+                    home[key] = None
+
+    def state(self, keys: Sequence[str]) -> list[State]:
+        """Read the raw states of these keys, None where there is none."""
+        with self._lock:
+            return [self._home(key).get(key) for key in keys]
+
+    def close(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            for shard in self._shards:
+                shard.clear()
+            self._count = 0
+            self._calendar.clear()
+            self._buckets.clear()
+            self._overflow.clear()
+
+    # What follows runs under the lock.
+
+    def _home(self, key: str) -> dict[str, State]:
+        return self._shards[hash(key) >> 20 & self._mask]
+
+    def _take_first(self, rule: Rule, key: str, cost: int, now: int) -> Found:
+        """The take of a key that has no state yet."""
+        if key not in self._home(key) and not self._make_place(1, now):
+            found = rule.step(self._overflow.get(rule.scope), now, cost)
+            self._overflow[rule.scope] = found[3]
+            self._count_overflow()
+            return found
+        found = rule.step(None, now, cost)
+        if found[3] is not None:
+            self._insert(key, rule.scope, rule.limit, found[3], now)
+        return found
+
+    def _insert_new(self, plan: Plan, states: list[State], outcome: Outcome) -> None:
+        """Write the states of those keys that had none."""
+        for rule, key, state, answer in zip(plan.rules, plan.keys, states, outcome.found, strict=True):
+            if state is None and answer[3] is not None:
+                self._insert(key, rule.scope, rule.limit, answer[3], outcome.at)
+
+    def _decide_when_full(self, plan: Plan, now: int) -> Outcome:
+        """Decide with overflow states for those keys that are new and find no place."""
+        keys = plan.keys if plan.abuse is None else (*plan.keys, plan.abuse)
+        self._make_place(sum(key not in self._home(key) for key in keys), now)
+        places = self.max_keys - self._count
+        states: list[State] = []
+        shared: set[int] = set()
+        for i, key in enumerate(plan.keys):
+            home = self._home(key)
+            if key not in home:
+                places -= 1
+            if places < 0 and key not in home:
+                shared.add(i)
+                states.append(self._overflow.get(plan.rules[i].scope))
+            else:
+                states.append(home.get(key))
+        abuse = None if plan.abuse is None else self._home(plan.abuse).get(plan.abuse)
+        if abuse is None and self._count >= self.max_keys:
+            # A strike that cannot be remembered must not be forgiven either: plain refusals, no ladder.
+            plan = replace(plan, ladder=None)
+        outcome, struck = engine.decide(plan, states, abuse, now)
+        outcome.overflowed = len(shared)
+        if plan.peek:
+            return outcome
+        for i, answer in enumerate(outcome.found):
+            if answer[3] is not states[i]:
+                rule = plan.rules[i]
+                if i in shared:
+                    self._overflow[rule.scope] = answer[3]
+                else:
+                    self._insert(plan.keys[i], rule.scope, rule.limit, answer[3], now)
+        if struck is not None and plan.abuse is not None and plan.ladder is not None:
+            self._insert(plan.abuse, _scope(plan.abuse), plan.ladder, struck, now)
+        if shared:
+            self._count_overflow()
+        return outcome
+
+    def _make_place(self, wanted: int, now: int) -> bool:
+        """Try to free places until `wanted` keys fit; say whether they do."""
+        most = self.max_keys - wanted
+        if self._count > most:
+            self._reclaim(now, _LOOKS_WHEN_FULL)
+        if self._count > most:
+            self._look_ahead(now)
+        return self._count <= most
+
+    def _insert(self, key: str, scope: str, resting: _Resting, state: State, now: int) -> None:
+        """Write the state of a key that may be new."""
+        home = self._home(key)
+        if key not in home:
+            self._reclaim(now, _LOOKS)
+            self._count += 1
+            if scope not in self._resting:
+                if len(self._resting) >= _MOST_SCOPES:
+                    raise RuntimeError("more than 65,536 different limits in one store: a limit per caller?")
+                self._resting[scope] = resting
+            self._schedule(key, resting.rests_at(state), now)
+        home[key] = state
+
+    def _schedule(self, key: str, rests_at: int, now: int) -> None:
+        """Enter the key in the bucket after `rests_at`; buckets are finer the nearer they are."""
+        grain = max(0, (rests_at - now).bit_length() - 5)
+        due = ((rests_at >> grain) + 1) << grain if grain else rests_at
+        bucket = self._buckets.get(due)
+        if bucket is None:
+            self._buckets[due] = bucket = deque()
+            heappush(self._calendar, due)
+        bucket.append(key)
+
+    def _reclaim(self, now: int, looks: int) -> None:
+        """Look at up to `looks` keys that are due: forget those at rest, reschedule the others."""
+        calendar = self._calendar
+        while looks and calendar and calendar[0] <= now:
+            looks -= 1
+            self._look(calendar[0], now)
+
+    def _look_ahead(self, now: int) -> None:
+        """Look at keys of the next bucket that is not due yet: some may have come to rest already."""
+        for _ in range(_LOOKS_WHEN_FULL):
+            if self._calendar:
+                self._look(self._calendar[0], now)
+
+    def _look(self, due: int, now: int) -> bool:
+        """Take one key out of a bucket; forget it if it is at rest, and say so."""
+        bucket = self._buckets[due]
+        key = bucket.popleft()
+        if not bucket:
+            del self._buckets[due]
+            heappop(self._calendar)
+        home = self._home(key)
+        state = home[key]
+        rests_at = 0 if state is None else self._resting[_scope(key)].rests_at(state)
+        if state is None or rests_at <= now:
+            del home[key]
+            self._count -= 1
+            return True
+        self._schedule(key, rests_at, now)
+        return False
+
+    def _count_overflow(self) -> None:
+        self.overflowed += 1
+        if self.on_overflow is not None and self.overflowed & (self.overflowed - 1) == 0:
+            self.on_overflow(self.overflowed)
+
+
+def _scope(key: str) -> str:
+    return key[: key.index("\0") + 1]
