@@ -1,0 +1,128 @@
+"""The proof of over-admission for one key: more was surely admitted in an interval than is promised."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sentinel.findings import Accusation, Finding, seconds
+from sentinel.observations import IntArray, Observations, earlier
+from sentinel.promise import Bucket, ClockTrust, Window
+from sentinel.scale import PPM, Scale
+
+_LATENCY_SHARES = (0.9, 1.0)
+_INTERVALS = 1_000  # disjoint intervals added up before the count of an excess stops growing
+
+
+def window_excess(name: str, rows: Observations, promise: Window, clock: ClockTrust) -> Finding:
+    """Count requests wholly inside intervals shorter than k windows, which allow k times the limit.
+
+    One window is sharpest for bursts. Many windows are sharpest for a rate that is a little too high,
+    because requests in flight at the two ends blur a long interval no more than a short one.
+    """
+    n = len(rows)
+    period, limit = promise.period_us * 1_000, promise.limit
+    span = int(rows.done_ns.max() - rows.sent_ns.min())
+    cover = span // period + 1
+    best, blind, worst = 0, float(limit), None
+    k = 1
+    while True:
+        # A limiter that reads its clock in ticks must see less than k windows go by.
+        length = ((k * period - clock.grain_ns) * PPM - 1) // (PPM + clock.drift_ppm)
+        if length >= 0:
+            starts, counts = _inside(rows, length)
+            if len(counts):
+                at = int(np.argmax(counts))
+                excess = int(counts[at]) - k * limit
+                blind = min(blind, float(-excess))
+                if excess > 0:
+                    total = _disjoint(starts, counts, length, k * limit)
+                    best = max(best, total)
+                    if worst is None:  # the shortest interval is the plainest evidence
+                        worst = (int(starts[at]), length, int(counts[at]), k * limit)
+        if k >= cover or n <= k * limit:
+            break
+        k = min(4 * k, cover)
+    accusations: tuple[Accusation, ...] = ()
+    if worst is not None:
+        start, length, count, allowed = worst
+        inside = (rows.sent_ns >= start) & (rows.done_ns <= start + length)
+        end = int(rows.done_ns[inside].max())
+        start = int(rows.sent_ns[inside].min())
+        text = f"{count} admissions within {seconds(end - start)}; at most {allowed} are allowed"
+        accusations = (Accusation("over-admission", name, start, end, best, text),)
+    return Finding("over-admission", n, best, max(blind, 0.0), accusations)
+
+
+def _inside(rows: Observations, length: int) -> tuple[IntArray, IntArray]:
+    """Return interval starts and how many requests lie wholly within `length` nanoseconds from each."""
+    fits = rows.done_ns - rows.sent_ns <= length
+    sent, first = np.sort(rows.sent_ns[fits]), np.sort(rows.done_ns[fits] - length)
+    # A request is inside [a, a + length] exactly when a is in [done - length, sent]: the count is an overlap
+    # of intervals.
+    counts = np.arange(1, len(first) + 1) - np.searchsorted(sent, first, "left")
+    return first, counts
+
+
+def _disjoint(starts: IntArray, counts: IntArray, length: int, allowed: int) -> int:
+    """Add up the excess of intervals that share no request, greatest first: a lower bound of the whole."""
+    guilty = np.flatnonzero(counts > allowed)
+    taken: list[int] = []
+    total = 0
+    for at in guilty[np.argsort(-counts[guilty], kind="stable")].tolist():
+        start = int(starts[at])
+        if all(abs(start - other) > length for other in taken):
+            taken.append(start)
+            total += int(counts[at]) - allowed
+            if len(taken) == _INTERVALS:
+                break
+    return total
+
+
+def bucket_excess(name: str, rows: Observations, promise: Bucket, clock: ClockTrust) -> Finding:
+    """Find the interval [a, b] that maximises F(b) - S(a-) - burst - rate·(b - a).
+
+    Requests slow to answer blur S more than they add to F, and a limiter that keeps the promise keeps it
+    for any part of its admissions: so the search is repeated without the slowest.
+    """
+    n = len(rows)
+    base = int(rows.sent_ns.min())
+    service = rows.done_ns - rows.sent_ns
+    scale = Scale.of(promise, clock.drift_ppm, n, int(rows.done_ns.max()) - base)
+    allowance = promise.burst * scale.token + scale.tick * clock.grain_ns
+    best, blind, worst = 0, float(promise.burst), None
+    for cut in sorted({int(c) for c in np.quantile(service, _LATENCY_SHARES, method="higher")}):
+        kept = service <= cut
+        sent, done = np.sort(rows.sent_ns[kept] - base), np.sort(rows.done_ns[kept] - base)
+        before = scale.array(earlier(sent)) * scale.token - scale.array(sent) * scale.tick
+        floor = np.minimum.accumulate(before)
+        answered = scale.array(np.arange(1, len(done) + 1)) * scale.token - scale.array(done) * scale.tick
+        excess = answered - floor[np.searchsorted(sent, done, "right") - 1] - allowance
+        at = int(np.argmax(excess))
+        blind = min(blind, -int(excess[at]) / scale.token)
+        if int(excess[at]) > 0:
+            total = max(_summed(sent, done, scale, allowance), -(-int(excess[at]) // scale.token))
+            if total > best:
+                start = int(sent[int(np.argmin(before[: int(np.searchsorted(sent, done[at], "right"))]))])
+                best, worst = total, (start + base, int(done[at]) + base)
+    accusations: tuple[Accusation, ...] = ()
+    if worst is not None:
+        start, end = worst
+        count = int(np.count_nonzero((rows.sent_ns >= start) & (rows.done_ns <= end)))
+        allowed = promise.burst + promise.limit * (end - start) // (promise.period_us * 1_000)
+        text = f"{count} admissions within {seconds(end - start)}; at most {allowed} are allowed"
+        accusations = (Accusation("over-admission", name, start, end, best, text),)
+    return Finding("over-admission", n, best, max(blind, 0.0), accusations)
+
+
+def _summed(sent: IntArray, done: IntArray, scale: Scale, allowance: int) -> int:
+    """Add up the excess over the best choice of disjoint intervals, in one pass over all instants."""
+    settled, opened = 0, -(10**40)
+    arrivals = iter(sent.tolist())
+    upcoming, passed = next(arrivals, None), 0
+    for answered, end in enumerate(done.tolist(), 1):
+        while upcoming is not None and upcoming <= end:
+            opened = max(opened, settled - passed * scale.token + upcoming * scale.tick)
+            passed += 1
+            upcoming = next(arrivals, None)
+        settled = max(settled, opened + answered * scale.token - end * scale.tick - allowance)
+    return -(-settled // scale.token)
