@@ -74,7 +74,7 @@ class Criterion:
 
     @classmethod
     def parse(cls, text: str) -> Criterion:
-        """Read a text like "p95 < 500 ms", "error_rate < 1 %", "throughput > 500/s" or "app/step: p99 < 2 s"."""
+        """Read "p95 < 500 ms", "error_rate < 1 %", "throughput > 500/s", "app/step: p99 < 2 s"."""
         found = _FORM.fullmatch(text)
         if found is None:
             raise ConfigurationError(f"criterion {text!r} is not understood; write it like 'p95 < 500 ms'")

@@ -73,7 +73,7 @@ class Histogram:
 
     @classmethod
     def of_buckets(cls, buckets: Ints, counts: Ints, *, total: int, low: int, high: int) -> Histogram:
-        """Build one from already counted buckets (ascending, each once), with the samples' sum and extremes."""
+        """Build one from counted buckets (ascending, each once) and the samples' sum and extremes."""
         made = cls()
         made._buckets, made._counts = buckets, counts
         made.count, made.total, made.min, made.max = int(counts.sum()), total, low, high
@@ -125,8 +125,9 @@ class Histogram:
     def percentile(self, p: float) -> float | None:
         """Give the p-th percentile (0 < p < 100) in nanoseconds, or None when it would be noise.
 
-        It is the middle of the bucket that holds the sample of rank ceil(p/100 x count), so within 0.8 % of it;
-        None when fewer than 10 samples lie above that rank. Raises ConfigurationError for p outside (0, 100).
+        It is the middle of the bucket that holds the sample of rank ceil(p/100 x count), so within 0.8 % of
+        it; None when fewer than 10 samples lie above that rank. Raises ConfigurationError for p outside (0,
+        100).
         """
         if not 0 < p < 100:
             raise ConfigurationError(f"percentile is {p}; it must lie between 0 and 100, both excluded")

@@ -97,8 +97,8 @@ class RunRecord:
     planned, sent, done: requests per second: intended in it; of those, sent in time; answered in it.
     lag: per second, sent − intended in nanoseconds.
     generator_cpu: per second, share of one core used by the sending thread (0 .. 1).
-    others_cpu: per second, share of the whole machine used by other processes, the server among them (0 .. 1).
-    users: per second, mean number of sessions under way; in_flight: mean number of unanswered requests.
+    others_cpu: per second, share of the whole machine used by other processes, the server among them (0 ..
+    1). users: per second, mean number of sessions under way; in_flight: mean number of unanswered requests.
     ticks: all series, per second. phases: named stretches. errors: samples, at most a few dozen.
     counters: other counts, such as "retries" (idle connections dropped under a request) or "unsent".
     """
