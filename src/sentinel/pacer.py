@@ -105,7 +105,8 @@ class Boundary(Spacing):
     def seconds(self, profile: Profile, rng: np.random.Generator) -> Floats:
         """Give the even instants drawn towards the nearest boundary, none before 0 or after the end."""
         even = Even().seconds(profile, rng)
-        boundary = np.round((even - self.offset_s) / self.window_s) * self.window_s + self.offset_s
+        window = np.floor((even - self.offset_s) / self.window_s + 0.5 + _SLACK)
+        boundary = window * self.window_s + self.offset_s
         drawn = boundary + (even - boundary) * (self.width_s / self.window_s)
         return np.clip(drawn, 0.0, math.nextafter(profile.duration_s, 0))
 

@@ -104,8 +104,8 @@ def test_boundary_bursts_stand_astride_every_boundary_with_half_on_each_side() -
     nearest = np.round(seconds / 2) * 2
     assert np.abs(seconds - nearest).max() <= 0.05 + 1e-9
     for boundary in (2, 4, 6, 8):
-        before = ((seconds >= boundary - 0.05) & (seconds < boundary)).sum()
-        after = ((seconds >= boundary) & (seconds <= boundary + 0.05)).sum()
+        before = ((seconds >= boundary - 0.05 - 1e-9) & (seconds < boundary)).sum()
+        after = ((seconds >= boundary) & (seconds < boundary + 0.05 - 1e-9)).sum()
         assert (before, after) == (100, 100)
 
 
