@@ -1,0 +1,7 @@
+"""Tools for tests of code that uses threshold, and the conformance suite for stores. Needs no pytest."""
+
+from .audit import worst_window
+from .clock import ManualClock
+from .contract import AsyncStoreContract, StoreContract
+
+__all__ = ["AsyncStoreContract", "ManualClock", "StoreContract", "worst_window"]
