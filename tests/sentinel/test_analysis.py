@@ -1,0 +1,131 @@
+"""The analysis reads back what a queue of known capacity was made to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sentinel.analysis import analyse, health_of
+from sentinel.figures import figures
+from sentinel.histogram import Histogram
+from sentinel.knee import LoadStep, knee, load_steps
+from sentinel.run import RunRecord, Tick
+
+Simulate = Callable[..., RunRecord]
+RAMP = np.linspace(20, 520, 40).tolist()
+
+
+def test_the_knee_is_found_at_the_queues_capacity_and_confirmed_by_what_was_left_undone(
+    simulate: Simulate,
+) -> None:
+    for seed in (1, 2, 3):
+        found = analyse(simulate(RAMP, seed=seed)).knee
+        assert found is not None and found.confirmed
+        assert 320 <= found.offered <= 450, "the queue serves 400 a second"
+        assert "of the offered load was completed" in found.statement
+
+
+def test_no_knee_is_claimed_below_capacity(simulate: Simulate) -> None:
+    for seed in range(6):
+        analysis = analyse(simulate(np.linspace(20, 220, 40).tolist(), seed=seed))
+        assert analysis.knee is None and analysis.bottleneck.kind == "none"
+
+
+def test_latency_that_rises_while_everything_is_completed_is_a_knee_that_is_not_confirmed() -> None:
+    def step(rate: float, p95: float) -> LoadStep:
+        return LoadStep(rate, rate, 0.0, 5, 900, p95, p95 * 0.95, p95 * 1.05, 1.0)
+
+    found = knee((step(100, 10), step(200, 10), step(300, 20), step(400, 30)))
+    assert found is not None and (found.offered, found.confirmed) == (300, False)
+    assert knee((step(100, 10), step(200, 30), step(300, 10), step(400, 10))) is None, (
+        "one bad step is no knee"
+    )
+    assert knee((step(100, 10), step(200, 40))) is None, "two steps are too few"
+
+
+def test_a_cold_first_step_does_not_become_the_floor() -> None:
+    cold = LoadStep(50, 50, 0.0, 5, 900, 80.0, 70.0, 90.0, 1.0)
+    warm = [
+        LoadStep(100.0 * n, 100.0 * n, 0.0, 5, 900, p95, p95 - 1, p95 + 1, 1.0)
+        for n, p95 in ((1, 10.0), (2, 10.0), (3, 60.0))
+    ]
+    found = knee((cold, *warm))
+    assert found is not None and found.offered == 300
+
+
+def test_littles_law_holds_on_every_step_of_an_honest_record_and_a_false_one_is_noted(
+    simulate: Simulate,
+) -> None:
+    run = simulate(np.linspace(50, 300, 40).tolist())
+    assert all(step.little is not None and abs(step.little - 1) < 0.1 for step in load_steps(run))
+    assert not analyse(run).notes
+    wrong = replace(run, in_flight=tuple(value * 3 for value in run.in_flight))
+    assert "Little's law is off by 2" in " ".join(analyse(wrong).notes)
+
+
+def test_recovery_is_timed_from_the_end_of_the_peak(bent_run: RunRecord) -> None:
+    recovery = analyse(bent_run).recovery
+    assert recovery is not None and recovery.seconds is not None
+    assert (
+        2 <= recovery.seconds <= 12
+    )  # about 1,300 requests are queued at the end of the peak, drained at 250 a second
+
+
+def test_a_target_that_stays_slow_after_its_peak_has_not_recovered(simulate: Simulate) -> None:
+    run = simulate([*[100.0] * 10, *[600.0] * 20, *[150.0] * 10])
+    recovery = analyse(run).recovery
+    assert recovery is not None and recovery.seconds is None
+    assert "not recovered within 10 s" in recovery.statement
+
+
+def test_the_bottleneck_is_processor_time_or_waiting_by_what_the_machine_did(simulate: Simulate) -> None:
+    busy, idle = analyse(simulate(RAMP, cpu=0.49)), analyse(simulate(RAMP, cpu=0.2))
+    assert busy.bottleneck.kind == "server-cpu" and "1.0 cores" in busy.bottleneck.statement
+    assert idle.bottleneck.kind == "server-wait" and idle.bottleneck.series is not None
+    void = analyse(replace(simulate(RAMP), void_reasons=("lag p99 was 9 ms",)))
+    assert void.bottleneck.kind == "generator"
+
+
+def test_called_for_refusals_are_no_errors_and_do_not_flatter_a_percentile() -> None:
+    ticks = [
+        Tick(0, "blog", "list", "ok", Histogram([50_000_000] * 500), Histogram([50_000_000] * 500)),
+        Tick(0, "blog", "list", "denied", Histogram([100_000] * 9_000), Histogram([100_000] * 9_000)),
+        Tick(0, "blog", "list", "shed", Histogram([200_000_000] * 30), Histogram([200_000_000] * 30)),
+        Tick(0, "blog", "list", "error", Histogram([900_000_000] * 20), Histogram([900_000_000] * 20)),
+    ]
+    found = figures(ticks, seconds=2.0)
+    assert found.error_rate == pytest.approx(50 / 9_550)
+    assert found.denied_rate == pytest.approx(9_000 / 9_550)
+    assert found.throughput == 250.0
+    assert found.percentile(50).ms == pytest.approx(50, rel=0.01)
+    assert found.percentile(95).ms == pytest.approx(200, rel=0.01)
+    assert found.percentile(50).samples == 550
+    assert found.percentile(99).ms is None, "only five samples lie above it"
+
+
+def test_phases_and_series_add_up_to_the_whole(bent_run: RunRecord) -> None:
+    analysis = analyse(bent_run)
+    assert [phase.name for phase, _ in analysis.phases] == ["ramp-up", "peak", "steady", "ramp-down"]
+    assert sum(found.requests for _, found in analysis.phases) == analysis.total.requests
+    assert sum(found.requests for found in analysis.series.values()) == analysis.total.requests
+    assert analysis.total.requests == sum(bent_run.planned)
+
+
+def test_status_follows_the_error_rate(simulate: Simulate) -> None:
+    assert [health_of(rate) for rate in (0.0, 0.0501, 0.2001, 0.5001)] == [
+        "operational", "degraded", "partial outage", "major outage",
+    ]  # fmt: skip
+    run = analyse(simulate([100.0] * 10, errors=0.15))
+    assert run.health == "degraded" and run.incident
+    assert not analyse(simulate([100.0] * 10, errors=0.05)).incident
+
+
+def test_a_closed_or_partial_run_says_so_and_an_empty_one_is_no_error(simulate: Simulate) -> None:
+    run = simulate([100.0] * 10)
+    notes = " ".join(analyse(replace(run, model="closed", status="partial")).notes)
+    assert "under-reported" in notes and "stopped after 10 s" in notes
+    nothing = analyse(replace(run, ticks=(), planned=(), sent=(), done=(), users=(), in_flight=(), phases=()))
+    assert nothing.total.requests == 0 and nothing.knee is None and nothing.recovery is None
