@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from .escalation import Ladder
+from .rate import Rate
 
 Layer = Literal["edge", "tenant", "user", "endpoint", "limiter"]
 OnStoreError = Literal["allow", "deny", "local"]
@@ -27,6 +28,8 @@ with (None from stores that keep it elsewhere)."""
 class Limit(Protocol):
     """What an algorithm must offer: pure steps over an opaque state, in integer microseconds."""
 
+    @property
+    def rate(self) -> Rate: ...
     @property
     def limit(self) -> int: ...
     @property
@@ -58,9 +61,11 @@ class Rule:
     strikes: bool = False
     on_store_error: OnStoreError = "allow"
     step: Callable[[State, int, int], Found] = field(init=False, repr=False, compare=False)
+    most: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "step", self.limit.step)
+        object.__setattr__(self, "most", self.limit.limit)
 
     @classmethod
     def of(

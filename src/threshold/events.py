@@ -1,0 +1,221 @@
+"""Events: what hooks and logs are told, once per transition. Frozen dataclasses; never a raw identity.
+
+A caller appears as a keyed hash, so that two events of one caller can be matched and nobody can be read.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from os import urandom
+
+from .plan import Outcome, Plan
+from .verdict import Verdict
+
+logger = logging.getLogger("threshold")
+logger.addHandler(logging.NullHandler())
+
+_MOST_REMEMBERED = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something a policy did, or that happened to it."""
+
+    policy: str
+    """Name of the policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Event):
+    """A caller ran into limits: the first refusal until those limits would admit again."""
+
+    caller: str
+    """Keyed hash of whoever was counted."""
+    layers: tuple[str, ...]
+    violated: tuple[str, ...]
+    """Names of the limits that refused."""
+    retry_after: float | None
+    """Seconds; None for never."""
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Struck(Event):
+    """A refusal began a new episode and cost the caller a strike."""
+
+    caller: str
+    strike: int
+    """Number of this strike, 1 and up."""
+    forgiven: bool
+    """The request was let through with a warning."""
+    cooldown: float
+    """Seconds of cooldown this strike brought; 0.0 for none."""
+    shadow_banned: bool
+    """The caller's admitted requests are delayed from now on."""
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Banned(Event):
+    """A strike brought a ban."""
+
+    caller: str
+    strike: int
+    duration: float
+    """Seconds."""
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unbanned(Event):
+    """An operator lifted a caller's penalties and forgot the strikes."""
+
+    caller: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overflowed(Event):
+    """The store was full of live state: newcomers share one state per limit. Told at 1, 2, 4, 8, ..."""
+
+    decisions: int
+    """Decisions so far that used shared state."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFailed(Event):
+    """The store stopped answering; each layer does what its `on_store_error` says."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRecovered(Event):
+    """The store answers again."""
+
+
+Hook = Callable[[Event], None]
+
+_LEVELS: dict[type[Event], int] = {
+    Refused: logging.INFO,
+    Struck: logging.INFO,
+    Unbanned: logging.INFO,
+    StoreRecovered: logging.INFO,
+}
+
+
+class Announcer:
+    """Turn outcomes into events, and tell hooks and the log.
+
+    A hook that raises is logged and does not touch the request.
+
+    Args:
+        policy: name of the policy.
+        dry_run: whether its verdicts are only rehearsed.
+        hooks: called with each event, in the thread or task of the request.
+    """
+
+    def __init__(self, policy: str, dry_run: bool, hooks: Iterable[Hook] = ()) -> None:
+        self._policy = policy
+        self._dry_run = dry_run
+        self._hooks = tuple(hooks)
+        self._secret = urandom(16)
+        self._quiet_until: dict[str, int] = {}
+        self._store_failed = False
+        self._overflowed = 0
+
+    def hashed(self, key: str) -> str:
+        """The name under which a key appears in events: stable in this process, meaningless elsewhere."""
+        identity = key[key.index("\0") + 1 :]
+        return blake2b(identity.encode("utf-8", "surrogatepass"), key=self._secret, digest_size=8).hexdigest()
+
+    def outcome(self, plan: Plan, outcome: Outcome, verdict: Verdict) -> None:
+        """Announce what an outcome changed. Called for refusals, strikes and overflows only."""
+        if outcome.overflowed:
+            self._overflow()
+        if outcome.strike:
+            self._strike(plan, outcome)
+        if not outcome.found or (outcome.allowed and not outcome.strike):
+            return
+        refused = [key for key, answer in zip(plan.keys, outcome.found, strict=True) if answer[0]]
+        key = plan.abuse if outcome.strike and plan.abuse else refused[0]
+        if not outcome.strike:
+            quiet = self._quiet_until
+            if quiet.get(key, outcome.at) > outcome.at:
+                return
+            if len(quiet) >= _MOST_REMEMBERED:
+                quiet.clear()
+            longest = max(abs(answer[0]) for answer in outcome.found)
+            quiet[key] = outcome.at + max(longest, 1_000_000)
+        shown = verdict.rehearsed or verdict
+        self.tell(
+            Refused(
+                self._policy,
+                self.hashed(key),
+                shown.layers,
+                shown.violated,
+                None if shown.retry_after_us is None else shown.retry_after,
+                self._dry_run,
+            )
+        )
+
+    def unbanned(self, key: str) -> None:
+        """Announce that an operator lifted a caller's penalties."""
+        self.tell(Unbanned(self._policy, self.hashed(key)))
+
+    def store_failed(self, error: BaseException) -> None:
+        """Announce the first failure after the store last answered."""
+        if not self._store_failed:
+            self._store_failed = True
+            self.tell(StoreFailed(self._policy, str(error) or type(error).__name__))
+
+    @property
+    def store_is_away(self) -> bool:
+        """Whether the store's last answer was a failure."""
+        return self._store_failed
+
+    def store_answered(self) -> None:
+        """Announce that a store that was away answers again."""
+        if self._store_failed:
+            self._store_failed = False
+            self.tell(StoreRecovered(self._policy))
+
+    def tell(self, event: Event) -> None:
+        """Hand one event to every hook and to the log."""
+        level = _LEVELS.get(type(event), logging.WARNING)
+        if logger.isEnabledFor(level):
+            name = type(event).__name__
+            details = asdict(event)
+            logger.log(level, "%s %s", name, details, extra={"threshold_event": name, "threshold": details})
+        for hook in self._hooks:
+            try:
+                hook(event)
+            except Exception:
+                logger.exception("hook %r failed on %s", hook, type(event).__name__)
+
+    def _strike(self, plan: Plan, outcome: Outcome) -> None:
+        assert plan.abuse is not None and plan.ladder is not None
+        caller = self.hashed(plan.abuse)
+        rung = plan.ladder.rung(outcome.strike)
+        if outcome.banned:
+            seconds = outcome.blocked_us / 1_000_000
+            self.tell(Banned(self._policy, caller, outcome.strike, seconds, self._dry_run))
+            return
+        self.tell(
+            Struck(
+                self._policy,
+                caller,
+                outcome.strike,
+                outcome.allowed,
+                outcome.blocked_us / 1_000_000,
+                rung.shadow_us > 0,
+                self._dry_run,
+            )
+        )
+
+    def _overflow(self) -> None:
+        self._overflowed += 1
+        if self._overflowed & (self._overflowed - 1) == 0:
+            self.tell(Overflowed(self._policy, self._overflowed))

@@ -1,0 +1,174 @@
+"""Layers: which rules apply to a method and a path, worked out once per endpoint and tier.
+
+The policy's tables in, a `Column` of rules out. Knows nothing of callers' identities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from .endpoints import Endpoints, normalized
+from .errors import ConfigurationError
+from .headers import Rules
+from .plan import Layer, Limit, OnStoreError, Rule
+from .tiers import Category, LimitLike, Tiers, as_limit
+
+Table = LimitLike | Mapping[str, LimitLike]
+"""One limit for a whole layer, or endpoint patterns to limits, with "default" for all other requests."""
+
+LAYERS: tuple[Layer, ...] = ("edge", "tenant", "user", "endpoint")
+WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_LONGEST_REMEMBERED_PATH = 512
+_MOST_REMEMBERED_PATHS = 4096
+
+
+@dataclass(slots=True)
+class Column:
+    """The rules that apply to one endpoint and tier, and the scopes their keys open with."""
+
+    rules: Rules
+    edge: str | None
+    tenant: str | None
+    user: str | None
+    endpoint: str | None
+
+
+@dataclass(slots=True)
+class Target:
+    """What the policy says about one endpoint: a rule per layer, and columns made of them on demand."""
+
+    edge: Rule | None
+    category: Category
+    user: Rule | None
+    endpoint: Rule | None
+    closed: bool
+    columns: dict[tuple[str | None, bool, bool], Column] = field(default_factory=dict)
+
+
+class Layers:
+    """The compiled tables of one policy."""
+
+    def __init__(
+        self,
+        scope: str,
+        edge: Table | None,
+        tiers: Tiers | None,
+        user: Table | None,
+        endpoints: Mapping[str, LimitLike],
+        *,
+        one_tier: bool,
+        uploads: Iterable[str],
+        ai: Iterable[str],
+        closed: Iterable[str],
+        modes: Mapping[Layer, OnStoreError],
+    ) -> None:
+        self._scope = scope
+        self._modes = modes
+        self._tiers = tiers
+        self._one_tier = one_tier
+        self._uploads = _prefixes("upload_prefixes", uploads)
+        self._ai = _prefixes("ai_prefixes", ai)
+        self._limits: list[Limit] = []
+        self._edge, self._edge_default = self._table("edge", "edge", edge)
+        self._user, self._user_default = self._table("user", "user", user)
+        self._endpoints, _ = self._table("endpoints", "endpoint", endpoints)
+        self._closed = Endpoints("fail_closed", ((pattern, True) for pattern in texts("fail_closed", closed)))
+        self._targets: dict[tuple[object, ...], Target] = {}
+        self._remembered: Callable[[str, str], Target] = lru_cache(_MOST_REMEMBERED_PATHS)(self._compile)
+
+    @property
+    def limits(self) -> list[Limit]:
+        """Every limit that can be asked."""
+        rows = () if self._tiers is None else self._tiers.limits.values()
+        return self._limits + [limit for row in rows for limit in row.values()]
+
+    def target(self, method: str, path: str) -> Target:
+        """What the policy says about a method and a decoded path."""
+        if len(path) <= _LONGEST_REMEMBERED_PATH:
+            return self._remembered(method, path)
+        return self._compile(method, path)
+
+    def column(self, target: Target, tier: str | None, nowhere: bool, anonymous: bool) -> Column:
+        """Line up the rules for one endpoint and tier; `nowhere`: without any address to count."""
+        nobody = nowhere and anonymous
+        edge = None if nowhere else target.edge
+        tenant = None if tier is None else self._tenant(tier, target.category)
+        user = None if nobody else target.user
+        endpoint = None if nobody else target.endpoint
+        rules = [rule for rule in (edge, tenant, user, endpoint) if rule is not None]
+        if target.closed:
+            rules = [Rule(r.name, r.layer, r.limit, r.scope, r.strikes, "deny") for r in rules]
+        scopes = (rule.scope if rule is not None else None for rule in (edge, tenant, user, endpoint))
+        column = target.columns[tier, nowhere, anonymous] = Column(Rules(rules), *scopes)
+        return column
+
+    def _tenant(self, tier: str, category: Category) -> Rule | None:
+        if self._tiers is None:
+            return None
+        category = self._tiers.category(tier, category)
+        name = "tenant" if self._one_tier else f"tenant:{category}"
+        limit = self._tiers.limit(tier, category)
+        scope = f"{self._scope}tenant:{tier}:{category}#{limit.fingerprint}\0"
+        return Rule(name, "tenant", limit, scope, False, self._modes["tenant"])
+
+    def _table(self, name: str, layer: Layer, table: Table | None) -> tuple[Endpoints[Rule], Rule | None]:
+        """The rules of one layer: those with patterns, and the default."""
+        if not isinstance(table, Mapping):
+            default = None if table is None else self._rule(layer, layer, as_limit(name, table))
+            return Endpoints(name, ()), default
+        default = None
+        rules: list[tuple[str, Rule]] = []
+        for pattern, value in table.items():
+            limit = as_limit(f"{name}.{pattern}", value)
+            if pattern == "default" and layer != "endpoint":
+                default = self._rule(layer, layer, limit)
+            else:
+                title = pattern if layer == "endpoint" else f"{layer}:{pattern}"
+                rules.append((pattern, self._rule(layer, title, limit)))
+        return Endpoints(name, rules), default
+
+    def _rule(self, layer: Layer, name: str, limit: Limit) -> Rule:
+        self._limits.append(limit)
+        strikes = layer in ("user", "endpoint")
+        return Rule.of(
+            name, layer, limit, strikes=strikes, on_store_error=self._modes[layer], prefix=self._scope
+        )
+
+    def _category(self, method: str, path: str) -> Category:
+        path = normalized(path) + "/"
+        if path.startswith(self._ai):
+            return "ai"
+        if path.startswith(self._uploads):
+            return "uploads"
+        return "writes" if method in WRITES else "requests"
+
+    def _compile(self, method: str, path: str) -> Target:
+        """Find what the policy says about a method and a path.
+
+        Paths that mean the same endpoint share one target: there are no more than the policy has endpoints.
+        """
+        edge = self._edge.match(method, path) or self._edge_default
+        user = self._user.match(method, path) or self._user_default
+        endpoint = self._endpoints.match(method, path)
+        category = self._category(method, path)
+        closed = self._closed.match(method, path) is not None
+        key = (*(rule and rule.scope for rule in (edge, user, endpoint)), category, closed)
+        return self._targets.setdefault(key, Target(edge, category, user, endpoint, closed))
+
+
+def texts(name: str, values: Iterable[str]) -> list[str]:
+    """A list of texts, checked."""
+    listed = [] if isinstance(values, (str, bytes)) else list(values)
+    if isinstance(values, (str, bytes)) or not all(isinstance(value, str) for value in listed):
+        raise ConfigurationError(name, values, "give a list of texts")
+    return listed
+
+
+def _prefixes(name: str, values: Iterable[str]) -> tuple[str, ...]:
+    prefixes = texts(name, values)
+    for prefix in prefixes:
+        if not prefix.startswith("/"):
+            raise ConfigurationError(name, prefix, 'give paths that start with "/", e.g. "/api/uploads"')
+    return tuple(normalized(prefix).rstrip("/") + "/" for prefix in prefixes)

@@ -1,0 +1,231 @@
+"""Policy: the four layers, the ladder, and what they mean for one request.
+
+`plan` says which limits apply to a caller; `conclude` says what a store's outcome means. Both are pure
+functions around the one call to a store. A policy never changes: build another one instead.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal, get_args
+
+from . import addresses
+from .errors import ConfigurationError
+from .escalation import Ladder
+from .headers import STYLES, Rules, Style
+from .layers import LAYERS, Layers, Table, texts
+from .plan import Layer, Limit, OnStoreError, Outcome, Plan
+from .rate import SECOND
+from .tiers import LimitLike, Tiers
+from .verdict import Caller, Verdict, longest_retry
+
+MissingAddress = Literal["share", "skip"]
+_NO_ADDRESS = "unknown"
+
+
+class Policy:
+    """State the limits of an app: per address, per tenant and tier, per user, per endpoint.
+
+    Every argument may be left out; a layer that is left out limits nothing. Where a limit is expected,
+    "100/minute" (a token bucket), `TokenBucket(...)` or `SlidingWindow(...)` will do. `edge` and `user`
+    take a mapping from endpoint patterns to limits as well, with "default" for everything else.
+
+    Args:
+        edge: per client address (IPv6: per /64).
+        tenant: `Tiers`, or one limit for all tenants. Requests without a tenant skip this layer.
+        user: per authenticated user within its tenant; anonymous callers count by address.
+        endpoints: "POST /api/posts" to limit; per user (or address) on that endpoint, on top of the rest.
+        ladder: what repeated refusals of a user bring; None for plain refusals.
+        name: tells this policy from others on the same store, in events and metrics.
+        allow: networks, e.g. ["10.0.0.0/8"], that nothing limits.
+        allow_users: users that nothing limits.
+        upload_prefixes, ai_prefixes: paths whose requests count as "uploads" and "ai" for the tenant's tier.
+        strike_anonymous: let anonymous callers climb the ladder by address. An address can be shared.
+        missing_address: "share" counts requests without a usable address together under one name, "skip"
+            leaves them out of the layers that count addresses.
+        on_store_error: "allow", "deny" (503) or "local" (decide in memory) while the store is away; one
+            for all, or a mapping from layers.
+        fail_closed: endpoint patterns that are answered 503 while the store is away, whatever the layer.
+        headers: "ietf", "x", "both" or "none".
+        dry_run: evaluate and report, but let everything through; counts apart from enforced policies.
+
+    Raises:
+        ConfigurationError: naming the argument, the value and the remedy.
+
+    >>> policy = Policy(edge="1000/minute", user="100/minute", endpoints={"POST /api/posts": "10/hour"})
+    >>> plan = policy.plan(Caller(address="203.0.113.9", user="u1", method="POST", path="/api/posts"))
+    >>> [rule.name for rule in plan.rules]
+    ['edge', 'user', 'POST /api/posts']
+    """
+
+    def __init__(
+        self,
+        edge: Table | None = None,
+        tenant: Tiers | LimitLike | None = None,
+        user: Table | None = None,
+        endpoints: Mapping[str, LimitLike] | None = None,
+        ladder: Ladder | None = None,
+        *,
+        name: str = "default",
+        allow: Iterable[str] = (),
+        allow_users: Iterable[str] = (),
+        upload_prefixes: Iterable[str] = ("/api/uploads",),
+        ai_prefixes: Iterable[str] = ("/api/ai",),
+        strike_anonymous: bool = False,
+        missing_address: MissingAddress = "share",
+        on_store_error: OnStoreError | Mapping[str, OnStoreError] = "allow",
+        fail_closed: Iterable[str] = (),
+        headers: Style = "both",
+        dry_run: bool = False,
+    ) -> None:
+        if not isinstance(name, str) or not name or "\0" in name:
+            raise ConfigurationError("name", name, "give a non-empty str without NUL")
+        if headers not in STYLES:
+            raise ConfigurationError("headers", headers, f"give one of {', '.join(STYLES)}")
+        if missing_address not in get_args(MissingAddress):
+            raise ConfigurationError("missing_address", missing_address, 'give "share" or "skip"')
+        if ladder is not None and not isinstance(ladder, Ladder):
+            raise ConfigurationError("ladder", ladder, "give a Ladder, e.g. Ladder.default(), or None")
+        self.name = name
+        self.headers: Style = headers
+        self.dry_run = bool(dry_run)
+        self.ladder = ladder
+        self.strike_anonymous = bool(strike_anonymous)
+        self.missing_address: MissingAddress = missing_address
+        self.tiers = tenant if tenant is None or isinstance(tenant, Tiers) else Tiers({"all": tenant}, "all")
+        self._allow = addresses.Networks("allow", allow)
+        self._allow_users = frozenset(texts("allow_users", allow_users))
+        self._exempt = bool(self._allow or self._allow_users)
+        scope = ("dry:" if dry_run else "") + (f"{name}:" if name != "default" else "")
+        self._abuse_scope = f"{scope}abuse\0"
+        self._layers = Layers(
+            scope,
+            edge,
+            self.tiers,
+            user,
+            endpoints or {},
+            one_tier=not isinstance(tenant, Tiers),
+            uploads=upload_prefixes,
+            ai=ai_prefixes,
+            closed=fail_closed,
+            modes=_modes(on_store_error),
+        )
+
+    @classmethod
+    def default(cls) -> Policy:
+        """The shipped policy: the tables of `threshold.presets`, ladder included."""
+        from .presets import default_policy
+
+        return default_policy()
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Policy:
+        """Read a policy from a TOML file; see the reference of policy files.
+
+        Raises:
+            ConfigurationError: naming file, key, value and remedy.
+        """
+        from .config import read_policy
+
+        return read_policy(path)
+
+    @property
+    def limits(self) -> list[Limit]:
+        """Every limit the policy can ask a store to hold."""
+        return self._layers.limits
+
+    def plan(self, caller: Caller) -> Plan | None:
+        """Say which limits apply to the caller, and under which keys; None when nothing limits them.
+
+        Raises:
+            TypeError, ValueError: for a cost that is no whole number of requests, 0 or more.
+        """
+        cost = caller.cost
+        if type(cost) is not int or cost < 0:
+            raise _bad_cost(cost)
+        user = caller.user
+        if self._exempt and (user in self._allow_users or self._allow.holds(caller.address or "")):
+            return None
+        target = self._layers.target(caller.method, caller.path)
+        tenant = caller.tenant
+        tiers = self.tiers
+        tier = tiers.tier(caller.tier) if tenant and tiers is not None else None
+        address = addresses.group(caller.address)
+        if address is None and self.missing_address == "share":
+            address = _NO_ADDRESS
+        column = target.columns.get((tier, address is None, not user))
+        if column is None:
+            column = self._layers.column(target, tier, address is None, not user)
+        if user:
+            who = f"u{len(tenant)}:{tenant}:{user}" if tenant else f"u:{user}"
+        else:
+            who = f"a{len(tenant)}:{tenant}:{address}" if tenant else f"a:{address}"
+        keys = []
+        if column.edge is not None:
+            keys.append(f"{column.edge}{address}")
+        if column.tenant is not None:
+            keys.append(f"{column.tenant}{tenant}")
+        if column.user is not None:
+            keys.append(column.user + who)
+        if column.endpoint is not None:
+            keys.append(column.endpoint + who)
+        if not keys:
+            return None
+        ladder = self.ladder
+        if ladder is not None and (
+            user or (self.strike_anonymous and caller.address and address != _NO_ADDRESS)
+        ):
+            return Plan(column.rules, tuple(keys), cost, self._abuse_scope + who, ladder, tenant or who)
+        return Plan(column.rules, tuple(keys), cost, None, None, tenant or who)
+
+    def conclude(self, plan: Plan, outcome: Outcome) -> Verdict:
+        """Say what a store's outcome means for the request."""
+        rules = plan.rules
+        assert isinstance(rules, Rules)
+        if outcome.allowed:
+            if outcome.strike:
+                verdict = Verdict(True, 200, outcome, rules, self.headers, 0.0, True)
+            elif outcome.shadowed and plan.ladder is not None:
+                low, high = plan.ladder.delay_us
+                verdict = Verdict(True, 200, outcome, rules, self.headers, random.uniform(low, high) / SECOND)
+            else:
+                verdict = Verdict(True, 200, outcome, rules, self.headers)
+        else:
+            retry = longest_retry(outcome)
+            verdict = Verdict(
+                False, 429, outcome, rules, self.headers, banned=outcome.banned, retry_after_us=retry
+            )
+        if self.dry_run:
+            return Verdict(True, 200, outcome, rules, "none", rehearsed=verdict)
+        return verdict
+
+    def abuse_key(self, user: str | None, tenant: str | None, address: str | None) -> str:
+        """Key of the abuse record of a user, or of an anonymous address.
+
+        Raises:
+            ConfigurationError: when neither names anybody.
+        """
+        if user:
+            return self._abuse_scope + (f"u{len(tenant)}:{tenant}:{user}" if tenant else f"u:{user}")
+        name = addresses.group(address)
+        if name is None:
+            raise ConfigurationError("address", address, "name a user, or an address such as 203.0.113.9")
+        return self._abuse_scope + (f"a{len(tenant)}:{tenant}:{name}" if tenant else f"a:{name}")
+
+
+def _bad_cost(cost: object) -> Exception:
+    if type(cost) is not int:
+        return TypeError(f"cost: {cost!r} is not an int; costs are whole requests")
+    return ValueError(f"cost: {cost} is negative; give 0 or more")
+
+
+def _modes(value: OnStoreError | Mapping[str, OnStoreError]) -> dict[Layer, OnStoreError]:
+    modes = value if isinstance(value, Mapping) else dict.fromkeys(LAYERS, value)
+    for layer, mode in modes.items():
+        if layer not in LAYERS:
+            raise ConfigurationError("on_store_error", layer, f"layers are {', '.join(LAYERS)}")
+        if mode not in get_args(OnStoreError):
+            raise ConfigurationError("on_store_error", mode, 'give "allow", "deny" or "local"')
+    return {layer: modes.get(layer, "allow") for layer in LAYERS}

@@ -1,0 +1,195 @@
+"""Threshold and AsyncThreshold: a whole policy over one store.
+
+The policy says what to ask, the store answers, the policy says what it means. `_Front` holds everything but
+that one call, so that the two differ by a single `await`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+from .errors import ConfigurationError, StoreUnavailable
+from .events import Announcer, Hook
+from .headers import Rules
+from .plan import Outcome, Plan
+from .policy import Policy
+from .stores.base import AsyncStore, Store
+from .stores.memory import MemoryStore
+from .verdict import NO_OUTCOME, Caller, Verdict, passed
+
+_LOCAL_KEYS = 100_000
+
+
+class _Front:
+    """What both front ends share: checks, events, and what happens while the store is away."""
+
+    def __init__(self, policy: Policy, store: Store | AsyncStore, hooks: Iterable[Hook]) -> None:
+        if not isinstance(policy, Policy):
+            raise ConfigurationError("policy", policy, "give a Policy, e.g. Policy.default()")
+        if not hasattr(store, "decide"):
+            raise ConfigurationError("store", store, "give a store such as MemoryStore()")
+        for limit in policy.limits:
+            store.check(limit)
+        self.policy = policy
+        self._announce = Announcer(policy.name, policy.dry_run, hooks)
+        self._local: MemoryStore | None = None
+        self._passed = passed(policy.headers)
+
+    def _concluded(self, plan: Plan, outcome: Outcome) -> Verdict:
+        verdict = self.policy.conclude(plan, outcome)
+        if outcome.strike or outcome.overflowed or not outcome.allowed:
+            self._announce.outcome(plan, outcome, verdict)
+        if self._announce.store_is_away:
+            self._announce.store_answered()
+        return verdict
+
+    def _without_store(self, plan: Plan, error: StoreUnavailable) -> Verdict:
+        """Answer each layer as its `on_store_error` says: deny wins, then what a local store decides."""
+        self._announce.store_failed(error)
+        rules = plan.rules
+        if any(rule.on_store_error == "deny" for rule in rules):
+            if self.policy.dry_run:
+                return self._passed
+            return Verdict(False, 503, NO_OUTCOME, Rules(), self.policy.headers, retry_after_us=None)
+        local = [i for i, rule in enumerate(rules) if rule.on_store_error == "local"]
+        if not local:
+            return self._passed
+        if self._local is None:
+            self._local = MemoryStore(max_keys=_LOCAL_KEYS)
+        kept = Plan(
+            Rules([rules[i] for i in local]),
+            tuple(plan.keys[i] for i in local),
+            plan.cost,
+            plan.abuse,
+            plan.ladder,
+            plan.group,
+        )
+        return self.policy.conclude(kept, self._local.decide(kept))
+
+
+class Threshold(_Front):
+    """Apply a policy to callers. For ASGI and WSGI apps, the middlewares do this for you.
+
+    Args:
+        policy: what to enforce.
+        store: where the state lives. Every limit of the policy must fit it.
+        hooks: called with each event (see `threshold.events`); a hook that raises is logged, not raised.
+
+    Raises:
+        ConfigurationError: when the store must be awaited, or cannot hold a limit of the policy exactly.
+
+    >>> from threshold import Caller, MemoryStore, Policy, Threshold
+    >>> guard = Threshold(Policy(user="1/minute"), store=MemoryStore())
+    >>> [guard.check(Caller(user="u1")).status for _ in range(2)]
+    [200, 429]
+    """
+
+    def __init__(self, policy: Policy, store: Store, *, hooks: Iterable[Hook] = ()) -> None:
+        super().__init__(policy, store, hooks)
+        if getattr(store, "asynchronous", False):
+            raise ConfigurationError("store", store, "this store is awaited: use AsyncThreshold")
+        self.store = store
+
+    def check(self, caller: Caller) -> Verdict:
+        """Decide one request, and charge it if every limit admits it."""
+        plan = self.policy.plan(caller)
+        if plan is None:
+            return self._passed
+        try:
+            outcome = self.store.decide(plan)
+        except StoreUnavailable as error:
+            return self._without_store(plan, error)
+        return self._concluded(plan, outcome)
+
+    def peek(self, caller: Caller) -> Verdict:
+        """Say what `check` would decide now; nothing is charged, struck or announced.
+
+        Raises:
+            StoreUnavailable: when the store cannot answer.
+        """
+        plan = self.policy.plan(caller)
+        if plan is None:
+            return self._passed
+        plan.peek = True
+        return self.policy.conclude(plan, self.store.decide(plan))
+
+    def unban(
+        self, user: str | None = None, *, tenant: str | None = None, address: str | None = None
+    ) -> None:
+        """Lift every penalty of a caller and forget the strikes.
+
+        Args:
+            user: the user, as identified in its requests; None for an anonymous caller.
+            tenant: the tenant under which the caller was counted, if any.
+            address: the anonymous caller's address.
+        """
+        key = self.policy.abuse_key(user, tenant, address)
+        self.store.reset([key])
+        self._announce.unbanned(key)
+
+    def close(self) -> None:
+        """Close the store."""
+        self.store.close()
+
+
+class AsyncThreshold(_Front):
+    """`Threshold` for asyncio: the same, awaited. Takes asynchronous stores and those in memory.
+
+    >>> import asyncio
+    >>> from threshold import AsyncThreshold, Caller, MemoryStore, Policy
+    >>> guard = AsyncThreshold(Policy(user="1/minute"), store=MemoryStore())
+    >>> asyncio.run(guard.check(Caller(user="u1"))).allowed
+    True
+    """
+
+    def __init__(self, policy: Policy, store: Store | AsyncStore, *, hooks: Iterable[Hook] = ()) -> None:
+        super().__init__(policy, store, hooks)
+        if getattr(store, "blocking", False):
+            raise ConfigurationError("store", store, "it would block the event loop: use its async twin")
+        self.store = store
+        self.local: Threshold | None = None
+        """The synchronous front end when the store needs no awaiting; the quick way for shells."""
+        if not getattr(store, "asynchronous", False):
+            self.local = Threshold(policy, cast(Store, store), hooks=hooks)
+            self._announce = self.local._announce
+
+    async def check(self, caller: Caller) -> Verdict:
+        """Decide one request, and charge it if every limit admits it."""
+        if self.local is not None:
+            return self.local.check(caller)
+        plan = self.policy.plan(caller)
+        if plan is None:
+            return self._passed
+        try:
+            outcome = await cast(AsyncStore, self.store).decide(plan)
+        except StoreUnavailable as error:
+            return self._without_store(plan, error)
+        return self._concluded(plan, outcome)
+
+    async def peek(self, caller: Caller) -> Verdict:
+        """Say what `check` would decide now; nothing is charged, struck or announced."""
+        if self.local is not None:
+            return self.local.peek(caller)
+        plan = self.policy.plan(caller)
+        if plan is None:
+            return self._passed
+        plan.peek = True
+        return self.policy.conclude(plan, await cast(AsyncStore, self.store).decide(plan))
+
+    async def unban(
+        self, user: str | None = None, *, tenant: str | None = None, address: str | None = None
+    ) -> None:
+        """Lift every penalty of a caller and forget the strikes (see `Threshold.unban`)."""
+        key = self.policy.abuse_key(user, tenant, address)
+        done = self.store.reset([key])
+        if done is not None:
+            await done
+        self._announce.unbanned(key)
+
+    async def aclose(self) -> None:
+        """Close the store."""
+        if self.local is not None:
+            self.local.close()
+        else:
+            await cast(AsyncStore, self.store).aclose()
