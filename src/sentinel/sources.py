@@ -1,0 +1,140 @@
+"""Where made-up values come from: seeded draws, and the generators of ids, words and payloads.
+
+Every session draws from a stream of its own, keyed by the run's seed and the session's number, so a session
+does the same whichever process runs it and whatever the other sessions do.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import cast
+
+from sentinel.errors import ConfigurationError, check_range
+from sentinel.run import Json, JsonObject
+
+_MASK = (1 << 64) - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+_WORDS = (
+    "amber ash bark birch branch brook cedar clay creek dew dusk elm ember fern field fir fog frost "
+    "glade grove hazel heath hill iris ivy lake larch leaf lichen maple marsh meadow mist moss oak "
+    "path pebble pine pond rain reed ridge river root rowan sage sedge seed shade shore sky slope snow "
+    "spring spruce stone storm stream thorn tide valley vine willow wind wood yew"
+)
+WORDS = tuple(_WORDS.split())
+
+
+class Draws:
+    """Give a stream of numbers for one session, in constant time and space (SplitMix64, Steele et al. 2014).
+
+    >>> a, b = Draws(seed=1, number=7), Draws(seed=1, number=7)
+    >>> [a.below(100) for _ in range(3)] == [b.below(100) for _ in range(3)]
+    True
+    """
+
+    __slots__ = ("_state",)
+
+    def __init__(self, seed: int, number: int) -> None:
+        self._state = _mixed((seed * _GOLDEN + 0x632BE59BD9B4E019) & _MASK) ^ _mixed(number * _GOLDEN & _MASK)
+
+    def bits(self) -> int:
+        """Draw 64 random bits."""
+        self._state = (self._state + _GOLDEN) & _MASK
+        return _mixed(self._state)
+
+    def share(self) -> float:
+        """Draw a number from 0 (included) to 1 (not)."""
+        return (self.bits() >> 11) * 2.0**-53
+
+    def below(self, limit: int) -> int:
+        """Draw an integer from 0 to limit - 1 (limit at most 2**32, so the bias is below one in 2**32)."""
+        return (self.bits() >> 32) * limit >> 32
+
+    def about(self, middle: float, variance: float) -> float:
+        """Draw a number from middle - variance to middle + variance, never below 0."""
+        return max(0.0, middle + variance * (2 * self.share() - 1))
+
+
+def _mixed(bits: int) -> int:
+    bits = (bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
+    bits = (bits ^ (bits >> 27)) * 0x94D049BB133111EB & _MASK
+    return bits ^ (bits >> 31)
+
+
+class Source(ABC):
+    """Make up one value for a session."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def draw(self, draws: Draws) -> str:
+        """Make up a value."""
+
+    def describe(self) -> JsonObject:
+        """Describe it for the snapshot of a run."""
+        fields = cast("dict[str, Json]", asdict(self))  # type: ignore[call-overload]  # all are dataclasses
+        name = next(name for name, kind in SOURCES.items() if kind is type(self))
+        return {"kind": name, **{key: list(v) if isinstance(v, tuple) else v for key, v in fields.items()}}
+
+
+@dataclass(frozen=True, slots=True)
+class Number(Source):
+    """Draw a whole number from low to high, both included."""
+
+    low: int = 1
+    high: int = 1000
+
+    def __post_init__(self) -> None:
+        check_range("low", self.low, 0, 2**31)
+        check_range("high", self.high, self.low, 2**31)
+
+    def draw(self, draws: Draws) -> str:
+        """Draw a number."""
+        return str(self.low + draws.below(self.high - self.low + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Source):
+    """Pick one of the given texts."""
+
+    of: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.of:
+            raise ConfigurationError("a choice has nothing to choose from; give at least one text")
+
+    def draw(self, draws: Draws) -> str:
+        """Pick one."""
+        return self.of[draws.below(len(self.of))]
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Source):
+    """Write this many plain words (1 to 10,000), safe inside JSON and URLs when the blanks are."""
+
+    words: int = 8
+
+    def __post_init__(self) -> None:
+        check_range("words", self.words, 1, 10_000)
+
+    def draw(self, draws: Draws) -> str:
+        """Write the words."""
+        return " ".join(WORDS[draws.below(len(WORDS))] for _ in range(self.words))
+
+
+@dataclass(frozen=True, slots=True)
+class Hex(Source):
+    """Write this many hexadecimal digits (1 to 10,000,000): ids, nonces, payloads of a given size."""
+
+    digits: int = 16
+
+    def __post_init__(self) -> None:
+        check_range("digits", self.digits, 1, 10_000_000)
+
+    def draw(self, draws: Draws) -> str:
+        """Write the digits; a long text repeats 4,096 random ones, which no limiter minds."""
+        block = "".join(f"{draws.bits():016x}" for _ in range(min(-(-self.digits // 16), 256)))
+        return (block * -(-self.digits // len(block)))[: self.digits]
+
+
+SOURCES: dict[str, type[Source]] = {"number": Number, "choice": Choice, "text": Text, "hex": Hex}
