@@ -20,7 +20,10 @@ DAY = 24 * HOUR
 WEEK = 7 * DAY
 YEAR = 365 * DAY
 
-_UNITS = {
+UNITS = {
+    "us": 1,
+    "microsecond": 1,
+    "microseconds": 1,
     "ms": MILLISECOND,
     "millisecond": MILLISECOND,
     "milliseconds": MILLISECOND,
@@ -42,8 +45,13 @@ _UNITS = {
     "year": YEAR,
     "years": YEAR,
 }
-_TEXT = re.compile(r"\s*(\d[\d_,]*)\s*(?:/|\bper\b)\s*(\d+)?\s*([a-z]+)\s*", re.ASCII | re.IGNORECASE)
-_FORMS = 'write it as "100/minute", "5/second" or "10 per 5 minutes" (units: ms, s, min, h, day, week, year)'
+_TEXT = re.compile(
+    r"\s*(\d{1,18}(?:[_,]\d{1,18}){0,6})\s*(?:/|\bper\b)\s*(\d{1,18})?\s*([a-z]+)\s*",
+    re.ASCII | re.IGNORECASE,
+)
+_FORMS = (
+    'write it as "100/minute", "5/second" or "10 per 5 minutes" (units: us, ms, s, min, h, day, week, year)'
+)
 
 MAX_LIMIT = 1_000_000_000
 MIN_PERIOD_US = MILLISECOND
@@ -91,7 +99,7 @@ class Rate:
         if found is None:
             raise ConfigurationError("rate", text, _FORMS)
         limit, count, unit = found.groups()
-        weight = _UNITS.get(unit.lower())
+        weight = UNITS.get(unit.lower())
         if weight is None:
             raise ConfigurationError("rate", text, f"{unit!r} is no unit of time; {_FORMS}")
         period = timedelta(microseconds=min(int(count or 1) * weight, 2 * MAX_PERIOD_US))
@@ -113,7 +121,9 @@ class Rate:
             if self.period_us % unit == 0:
                 count = self.period_us // unit
                 return f"{self.limit}/{name}" if count == 1 else f"{self.limit} per {count} {name}s"
-        return f"{self.limit} per {self.period_us / MILLISECOND:g} ms"
+        if self.period_us % MILLISECOND == 0:
+            return f"{self.limit} per {self.period_us // MILLISECOND} ms"
+        return f"{self.limit} per {self.period_us} us"
 
 
 RateLike = Rate | str | tuple[int, timedelta]

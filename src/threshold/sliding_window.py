@@ -2,9 +2,10 @@
 
 Everything here is a pure function of (state, now, cost). No clock, no key, no store.
 
-The window W is cut into k sub-windows of ceil(W/k) microseconds. A sub-window counts whole until its end
-is W old, so every admission is remembered for at least W: that is the promise. The price is waiting up to
-one sub-window longer than an exact log would ask for.
+The window W is cut into k sub-windows of ceil(W/k) microseconds. A sub-window counts whole until k more
+have passed (W, or up to k - 1 microseconds more where k does not divide W), so every admission is
+remembered for at least W: that is the promise. The price is waiting up to one sub-window longer than an
+exact log would ask for.
 
 State: `(total, entry, entry, ...)`, oldest entry first, one per sub-window that admitted something. An
 entry packs sub-window number and count into one integer, `number << 32 | count`, so that entries compare

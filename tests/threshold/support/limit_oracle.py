@@ -26,7 +26,7 @@ class BucketOracle:
 
     The one thing remembered is the instant at which the bucket will be full again (`full_at`, a fraction of a
     microsecond). Where the clock has stepped back so far that this would mean a debt of more than a whole
-    bucket, the debt is a whole bucket.
+    bucket, the debt is a whole bucket from then on.
     """
 
     def __init__(self, limit: int, period: int, capacity: int) -> None:
@@ -34,18 +34,13 @@ class BucketOracle:
         self.per_token = Fraction(period, limit) if limit else None
         self.full_at: Fraction | None = None
 
-    def _missing(self, now: int) -> Fraction:
-        """Tokens missing from the bucket at `now`."""
-        if self.full_at is None or self.full_at <= now or self.per_token is None:
-            return Fraction(0)
-        return min(Fraction(self.capacity), (self.full_at - now) / self.per_token)
-
     def ask(self, now: int, cost: int) -> Answer:
         if self.per_token is None:
             return Answer(NEVER if cost else 0, 0, 0)
-        missing = self._missing(now)
-        if cost > 0 and self.full_at is not None and self.full_at > now + self.capacity * self.per_token:
-            self.full_at = now + self.capacity * self.per_token
+        missing = Fraction(0)
+        if self.full_at is not None:
+            self.full_at = min(self.full_at, now + self.capacity * self.per_token)
+            missing = max(missing, (self.full_at - now) / self.per_token)
         retry = 0
         if cost > self.capacity:
             retry = NEVER
@@ -61,39 +56,37 @@ class WindowOracle:
     """At most `limit` admissions in any `period` microseconds, counted in equal sub-windows.
 
     A sub-window is ceil(period / precision) microseconds wide and starts at a multiple of that. What was
-    admitted in it counts until the sub-window's end is a whole period old. Where the clock has stepped back,
-    what was admitted in sub-windows that have not begun yet counts as if admitted in the current one.
+    admitted in it counts until `precision` more sub-windows have passed, which is a period or (where the
+    period is no multiple of the precision) a few microseconds more. Where the clock has stepped back, what
+    was admitted in sub-windows that have not begun yet counts from then on as admitted in the current one.
+    What has stopped counting is forgotten with the next admission, not before.
     """
 
     def __init__(self, limit: int, period: int, precision: int) -> None:
         self.limit = limit
-        self.period = period
         self.width = ceil(Fraction(period, precision))
+        self.counts_for = self.width + precision * self.width  # from the start of its sub-window
         self.admitted: list[tuple[int, int]] = []  # (start of the sub-window, cost), one per admission
-
-    def _counted(self, now: int) -> list[tuple[int, int]]:
-        current = now - now % self.width
-        moved = [(min(start, current), cost) for start, cost in self.admitted]
-        return [(start, cost) for start, cost in moved if now < start + self.width + self.period]
 
     def ask(self, now: int, cost: int) -> Answer:
         if self.limit == 0:
             return Answer(NEVER if cost else 0, 0, 0)
-        counted = self._counted(now)
+        current = now - now % self.width
+        self.admitted = [(min(start, current), cost) for start, cost in self.admitted]
+        counted = [(start, cost) for start, cost in self.admitted if now < start + self.counts_for]
         total = sum(cost for _, cost in counted)
         retry = 0
         if cost > self.limit:
             retry = NEVER
         elif cost > 0 and total + cost > self.limit:
-            for gone in sorted({start + self.width + self.period for start, _ in counted}):
-                left = sum(n for start, n in counted if start + self.width + self.period > gone)
+            for gone in sorted({start + self.counts_for for start, _ in counted}):
+                left = sum(n for start, n in counted if start + self.counts_for > gone)
                 if left + cost <= self.limit:
                     retry = gone - now
                     break
         elif cost > 0:
-            counted.append((now - now % self.width, cost))
-            total += cost
-        if cost > 0:
+            counted.append((current, cost))
             self.admitted = counted
-        ends = [start + self.width + self.period for start, _ in counted]
+            total += cost
+        ends = [start + self.counts_for for start, _ in counted]
         return Answer(retry, self.limit - total, max(ends) - now if ends else 0)
