@@ -20,7 +20,7 @@ YEAR = 365 * DAY
 limits = st.integers(1, 10**6) | st.integers(1, 12)
 periods = st.integers(MS, YEAR) | st.sampled_from([MS, SECOND, 60 * SECOND, 3600 * SECOND, DAY, YEAR])
 precisions = st.none() | st.integers(2, 12) | st.integers(2, 360)
-# How the next instant follows from the last: (what the pause is measured in, how much of it, plus microseconds).
+# How the next instant follows from the last: (unit of the pause, how many of it, plus microseconds).
 pauses = st.tuples(
     st.sampled_from(["none", "none", "retry", "reset", "period", "sub-window", "edge", "back", "leap back"]),
     st.integers(0, 40),
@@ -188,7 +188,7 @@ def test_these_attacks_break_the_usual_approximations() -> None:
 
 @pytest.mark.parametrize("text", ["100 per 50 seconds", "100/minute"])
 def test_a_caller_who_never_stops_asking_gets_what_an_exact_log_gives_less_one_sub_window(text: str) -> None:
-    """At most one sub-window is lost per window, so k / (k + 1) of the ideal is the least; often it is more."""
+    """At most one sub-window is lost per window: k / (k + 1) of the ideal is the least."""
     window = SlidingWindow(text)
     period, k = window.rate.period_us, window.precision
     horizon = 33 * period
@@ -245,7 +245,7 @@ def test_after_a_step_back_nobody_waits_longer_than_the_period_and_a_sub_window(
     retry, _, reset, state = window.step(state, now - back, limit)
     assert 0 <= retry <= longest and 0 < reset <= longest
     if retry:
-        # The clamp was written down: the clock going on normally from there, the wait is over when it was said.
+        # The clamp was written down: from there on, the wait is over when it was said.
         assert window.step(state, now - back + retry - 1, limit)[0] == 1
         assert window.step(state, now - back + retry, limit)[0] == 0
 

@@ -83,5 +83,7 @@ def test_a_year_of_tenths_of_a_second_does_not_drift() -> None:
 
 
 def test_needs_no_pytest() -> None:
-    code = "import sys; sys.modules['pytest'] = None; import threshold.testing as t; t.ManualClock(), t.StoreContract"
+    code = (
+        "import sys; sys.modules['pytest'] = None; from threshold.testing import ManualClock, StoreContract"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -20,7 +20,7 @@ YEAR = 365 * DAY
 limits = st.integers(1, 10**6) | st.integers(1, 12) | st.sampled_from([7, 997, 10**6])
 periods = st.integers(MS, YEAR) | st.sampled_from([MS, SECOND, 60 * SECOND, 3600 * SECOND, DAY, YEAR])
 bursts = st.none() | st.integers(1, 20) | st.integers(1, 10**6)
-# How the next instant follows from the last: (what the pause is measured in, how much of it, plus microseconds).
+# How the next instant follows from the last: (unit of the pause, how many of it, plus microseconds).
 pauses = st.tuples(
     st.sampled_from(["none", "none", "retry", "reset", "period", "token", "back", "leap back"]),
     st.integers(0, 40),
@@ -208,7 +208,7 @@ def test_after_a_step_back_nobody_waits_longer_than_a_full_bucket_takes_to_drain
 def test_steps_back_admit_no_more_than_the_time_that_really_passed_explains(
     limit: int, period: int, moves: list[int]
 ) -> None:
-    """However the clock jumps: admissions <= burst + rate x (all the microseconds the clock moved forward)."""
+    """However the clock jumps: admissions <= burst + rate x all the time it moved forward."""
     bucket = bucket_of(limit, period, None)
     state, now, admitted, forward = None, 10**12, 0, 0
     for move in moves:

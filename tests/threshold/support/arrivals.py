@@ -62,7 +62,7 @@ def astride(edge: int, period: int, limit: int, rounds: int) -> Callable[[Callab
 
 
 def phased(width: int, period: int, limit: int, rounds: int) -> Callable[[Callable[[], int]], Attacker]:
-    """Know the sub-windows: fill up at the very end of one, and come back when a log of starts would forget."""
+    """Know the sub-windows: fill up at the end of one, come back when a log of starts would forget."""
 
     def attack(retry: Callable[[], int]) -> Attacker:
         now = width - 1
