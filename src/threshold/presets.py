@@ -10,6 +10,7 @@ quotas of an hour and more) gets sliding windows.
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import TypedDict
 
 from .errors import ConfigurationError
 from .escalation import Ladder, Rung
@@ -83,11 +84,23 @@ FAIL_CLOSED = ("/auth/*", "/billing/*")
 _SHORTEST_US = 1_000
 
 
+class Arguments(TypedDict):
+    """The arguments of `Policy` that the shipped tables fill."""
+
+    edge: dict[str, Limit]
+    tenant: Tiers
+    user: dict[str, Limit]
+    endpoints: dict[str, Limit]
+    ladder: Ladder
+    fail_closed: tuple[str, ...]
+
+
 def default_policy(pace: float = 1, *, name: str = "default") -> Policy:
     """The shipped policy.
 
     Args:
-        pace: divide every window and every penalty by this, 1 to 10,000; delays of a shadow ban too.
+        pace: divide every window and every penalty by this, 1 to 10,000. Episodes (at least one second)
+            and the delays of a shadow ban keep their length.
 
     Raises:
         ConfigurationError: when the pace is out of range.
@@ -95,24 +108,34 @@ def default_policy(pace: float = 1, *, name: str = "default") -> Policy:
     >>> default_policy(pace=60).ladder.rung(3).cooldown
     1.0
     """
+    return Policy(**default_arguments(pace), name=name)
+
+
+def default_arguments(pace: float = 1) -> Arguments:
+    """The shipped tables as arguments of `Policy`: change some, and build your own from them.
+
+    Args:
+        pace: as for `default_policy`.
+
+    >>> arguments = default_arguments()
+    >>> arguments["edge"]["default"].limit, arguments["tenant"].limit("oak", "writes").limit
+    (1000, 500)
+    """
     if not 1 <= pace <= 10_000:
         raise ConfigurationError("pace", pace, "give a number from 1 to 10,000")
     scale = Fraction(pace)
-    return Policy(
-        edge={pattern: _limit(pattern, text, scale) for pattern, text in EDGE.items()},
-        tenant=Tiers(
-            {
-                tier: {category: _limit(category, text, scale) for category, text in row.items()}
-                for tier, row in TIERS.items()
-            },
-            default="free",
-        ),
-        user={pattern: _limit(pattern, text, scale) for pattern, text in USER.items()},
-        endpoints={pattern: _limit(pattern, text, scale) for pattern, text in ENDPOINTS.items()},
-        ladder=_paced(Ladder.default(), scale),
-        fail_closed=FAIL_CLOSED,
-        name=name,
-    )
+    return {
+        "edge": _table(EDGE, scale),
+        "tenant": Tiers({tier: _table(row, scale) for tier, row in TIERS.items()}, default="free"),
+        "user": _table(USER, scale),
+        "endpoints": _table(ENDPOINTS, scale),
+        "ladder": _paced(Ladder.default(), scale),
+        "fail_closed": FAIL_CLOSED,
+    }
+
+
+def _table(table: dict[str, str], scale: Fraction) -> dict[str, Limit]:
+    return {name: _limit(name, text, scale) for name, text in table.items()}
 
 
 def _limit(pattern: str, text: str, scale: Fraction) -> Limit:
@@ -138,5 +161,5 @@ def _paced(ladder: Ladder, scale: Fraction) -> Ladder:
             for rung in ladder.rungs
         ],
         decay=max(1.0, seconds(ladder.decay)),
-        delay=(seconds(ladder.delay[0]), seconds(ladder.delay[1])),
+        delay=ladder.delay,
     )

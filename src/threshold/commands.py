@@ -1,0 +1,70 @@
+"""The subcommands of `threshold`: arguments in, exit codes out; the work is done elsewhere."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from rich.console import Console
+
+from .errors import ConfigurationError
+from .policy import Policy
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="threshold")
+def cli() -> None:
+    """Exact rate limits for ASGI and WSGI apps."""
+
+
+@cli.command()
+@click.option(
+    "--pace",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(10, 600),
+    help="Run windows and penalties this many times faster than real time.",
+)
+@click.option(
+    "--pairs",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(100, 1500),
+    help="Pairs of requests that measure the overhead.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON and nothing else.")
+@click.option("--serve", is_flag=True, help="Keep the protected blog up for you to try, until Ctrl-C.")
+@click.option(
+    "--port",
+    default=0,
+    show_default="chosen by the system",
+    type=click.IntRange(0, 65535),
+    help="Port on 127.0.0.1, with --serve.",
+)
+def demo(pace: float, pairs: int, as_json: bool, serve: bool, port: int) -> None:
+    """Protect a small blog with the shipped policy and watch five callers meet it.
+
+    Exits 0 only if each caller met the fate the policy prescribes and the overhead is within budget.
+    """
+    from .demo import run
+    from .demo.settings import Settings
+
+    settings = Settings(pace=pace)
+    console = Console()
+    if serve:
+        run.serve(settings, console, port=port)
+        return
+    sys.exit(0 if run.play(settings, console, as_json=as_json, pairs=pairs) else 1)
+
+
+@cli.command()
+@click.argument("file", type=click.Path(dir_okay=False))
+def check(file: str) -> None:
+    """Check a policy file and show the limits it sets."""
+    try:
+        policy = Policy.from_toml(file)
+    except (ConfigurationError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    limits = policy.limits
+    steps = len(policy.ladder.rungs) if policy.ladder else 0
+    click.echo(f"{file}: ok, {len(limits)} limits, a ladder of {steps} rungs")

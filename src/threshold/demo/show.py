@@ -1,0 +1,119 @@
+"""Show: what a person sees while the demo runs, and the tables at its end."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from .callers import Tally
+from .fates import Fate
+from .overhead import Overhead
+
+_COLORS = {
+    "calm": "green",
+    "warned": "yellow",
+    "refused": "red",
+    "cooldown": "magenta",
+    "delayed": "cyan",
+    "banned": "bold red",
+    "odd": "bold white on red",
+}
+
+
+class Stage:
+    """Print events as they happen, above a table that keeps up with them.
+
+    On a terminal the table is live; anywhere else only the events are printed.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._begun = time.monotonic()
+        self._tallies: dict[str, Tally] = {}
+        self._live: Live | None = None
+
+    def open(self, tallies: dict[str, Tally]) -> None:
+        """Start showing these tallies."""
+        self._begun = time.monotonic()
+        self._tallies = tallies
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, get_renderable=self._table, refresh_per_second=8)
+            self._live.start()
+
+    def close(self) -> None:
+        """Stop; the last state of the table stays."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+        else:
+            self._console.print(self._table())
+
+    def say(self, caller: str, kind: str, sentence: str) -> None:
+        """Print one event."""
+        seconds = time.monotonic() - self._begun
+        line = Text.assemble(
+            (f"{seconds:5.1f} s  ", "dim"),
+            (f"{caller:<20}", "bold"),
+            (f"{kind:<9}", _COLORS.get(kind, "")),
+            sentence,
+        )
+        self._console.print(line, soft_wrap=True)
+
+    def _table(self) -> RenderableType:
+        return tally_table(self._tallies)
+
+
+def tally_table(tallies: dict[str, Tally]) -> Table:
+    """One row per caller: what became of their requests."""
+    table = Table(
+        title="What became of their requests", title_justify="left", header_style="bold", expand=False
+    )
+    table.add_column("caller")
+    for name in ("requests", "allowed", "warned", "delayed"):
+        table.add_column(name, justify="right")
+    for name in ("edge", "tenant", "user", "endpoint", "penalty"):
+        table.add_column(f"refused:\n{name}", justify="right")
+    table.add_column("banned", justify="right")
+    for tally in tallies.values():
+        figures = [tally.requests, tally.allowed, tally.warned, tally.delayed]
+        figures += [tally.refused[layer] for layer in ("edge", "tenant", "user", "endpoint", "penalty")]
+        table.add_row(tally.name, *(_figure(value) for value in [*figures, tally.banned]))
+    return table
+
+
+def fate_table(fates: list[Fate]) -> Table:
+    """One row per prescription: prescribed, seen, met or not."""
+    table = Table(title="What the policy prescribes", title_justify="left", header_style="bold")
+    table.add_column("caller")
+    table.add_column("prescribed")
+    table.add_column("seen")
+    table.add_column("met", justify="center")
+    for fate in fates:
+        mark = Text("yes", "green") if fate.met else Text("NO", "bold red")
+        table.add_row(fate.caller, fate.prescribed, fate.seen, mark)
+    return table
+
+
+def overhead_lines(overhead: Overhead) -> RenderableType:
+    """What the middleware costs, in a few lines."""
+    table = Table(title="Overhead per request, over real sockets", title_justify="left", header_style="bold")
+    table.add_column("request")
+    table.add_column("median", justify="right")
+    table.add_row("POST /api/posts without the middleware", f"{overhead.bare_us:,.0f} µs")
+    table.add_row("POST /api/posts with it, through all four layers", f"{overhead.protected_us:,.0f} µs")
+    table.add_row("POST /api/posts with it, refused", f"{overhead.refused_us:,.0f} µs")
+    note = Text.assemble(
+        "The middleware adds ",
+        (f"{overhead.added_us:,.0f} µs", "bold"),
+        f" (median of {overhead.pairs:,} pairs, 99 % interval {overhead.low_us:,.0f} to {overhead.high_us:,.0f} µs);"
+        " the budget is 5,000 µs.",
+    )
+    return Group(table, note)
+
+
+def _figure(value: int) -> Text:
+    return Text(f"{value:,}", "" if value else "dim")
