@@ -17,7 +17,7 @@ from .errors import ConfigurationError
 
 T = TypeVar("T")
 
-_PATTERN = re.compile(r"(?:(\*|[A-Z]+(?:\|[A-Z]+)*)\s+)?(/[^\s?#]*)")
+_PATTERN = re.compile(r"(?:(\*|[A-Z]+(?:\|[A-Z]+)*)\s+)?(/[^\s?#\x00-\x1f\x7f]*)")
 _PARAMETER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 _FORMS = 'write "POST /api/posts", "PUT|PATCH /api/posts/{id}" or "/auth/*"'
 _SLASHES = re.compile("//+")
