@@ -1,0 +1,96 @@
+"""RedisFront: what the blocking and the asyncio store share: options, names, words, memory. No I/O."""
+
+from __future__ import annotations
+
+import time
+
+from ..errors import ConfigurationError
+from ..plan import Limit, Outcome, Plan
+from .base import Clock
+from .circuit import Circuit, OnTrouble
+from .redis_client import Target, target_of
+from .redis_keys import KeyNames
+from .refusals import Refusals
+from .resp import Packer
+from .wire import (
+    COST_CEILING,
+    DECIDE,
+    PEEK,
+    REFUND,
+    TAKE,
+    Ask,
+    Shapes,
+    check_limit,
+)
+
+SERVER_CLOCK = -1
+
+
+class RedisFront:
+    """Options of both stores, and the way from a plan to a command and from a reply to an outcome."""
+
+    def __init__(
+        self,
+        server: object,
+        *,
+        asynchronous: bool,
+        budget: float,
+        prefix: str,
+        secret: bytes,
+        remember: float,
+        probe_interval: float,
+        on_trouble: OnTrouble | None,
+        clock: Clock | None,
+    ) -> None:
+        _check_seconds("budget", budget, 0.001, 10)
+        _check_seconds("remember", remember, 0, 1)
+        _check_seconds("probe_interval", probe_interval, 0.01, 60)
+        for name, hook in (("on_trouble", on_trouble), ("clock", clock)):
+            if hook is not None and not callable(hook):
+                raise ConfigurationError(name, hook, "give a function, or leave it out")
+        self.target: Target = target_of(server, asynchronous=asynchronous)
+        self.budget = float(budget)
+        self.probe_interval = float(probe_interval)
+        self.on_trouble = on_trouble
+        self._clock = clock
+        self._names = KeyNames(prefix, secret, tagged=self.target.kind == "cluster")
+        self._shapes = Shapes()
+        self._packer = Packer(DECIDE, self._names.length)
+        self._refund_packer = Packer(REFUND, self._names.length)
+        self._refusals = Refusals(round(remember * 1_000_000))
+        self._local_us = _monotonic_us if clock is None else clock
+
+    def check(self, limit: Limit) -> None:
+        """Raise `ConfigurationError` when the limit cannot be counted exactly in doubles below 2**53."""
+        check_limit(limit)
+
+    def _circuit(self) -> Circuit:
+        return Circuit(self.probe_interval, self.on_trouble)
+
+    def _now(self) -> int:
+        return SERVER_CLOCK if self._clock is None else self._clock()
+
+    def _ask(self, plan: Plan) -> Ask:
+        """The whole plan as one part."""
+        keys = plan.keys if plan.abuse is None else (*plan.keys, plan.abuse)
+        return Ask(
+            self._names.names(keys, plan.group),
+            self._shapes.of(plan),
+            min(plan.cost, COST_CEILING),
+            PEEK if plan.peek else TAKE,
+        )
+
+    def _learn(self, plan: Plan, outcome: Outcome, sure: int) -> Outcome:
+        if sure:
+            self._refusals.remember(plan, outcome, sure, self._local_us())
+        return outcome
+
+
+def _check_seconds(name: str, value: object, least: float, most: float) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not least <= value <= most:  # type: ignore[operator]
+        raise ConfigurationError(name, value, f"give seconds, {least:g} to {most:g}")
+
+
+def _monotonic_us() -> int:
+    return time.monotonic_ns() // 1000

