@@ -1,0 +1,251 @@
+"""The ASGI shell: a policy in front of Starlette, FastAPI, Litestar or any other ASGI app.
+
+It asks the policy once per request and does what the verdict says. What the rules are, it does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from inspect import isawaitable
+from typing import cast
+
+from .default_store import default_store
+from .errors import ConfigurationError
+from .events import Hook
+from .http import responses, shell
+from .http.asgi_fields import announcing, wire
+from .http.caller import ClientAddress, routed
+from .http.delays import Delays
+from .http.identity import Cached, Identify, check_function, named
+from .http.protocols import ASGIApp, Receive, Scope, Send
+from .http.waiting import Waiting
+from .http.websocket_messages import TRY_AGAIN_LATER, LimitedSocket, MessageLimit
+from .http.workers import warn_if_divided
+from .stores.base import AsyncStore, Store
+from .threshold import AsyncThreshold, Threshold
+from .tiers import LimitLike
+from .verdict import Caller, Verdict
+
+__all__ = ["Cached", "ThresholdMiddleware"]
+
+Refusal = Callable[[Scope, Verdict], object]
+"""From a refused request and its verdict to an ASGI app that answers it, such as a Starlette response."""
+
+_MOST_DELAYED = 256
+_TOO_MANY = "too many requests"
+
+
+class ThresholdMiddleware:
+    """Limit every HTTP request and WebSocket handshake of an ASGI app.
+
+    Args:
+        policy: a `Policy`; or a `Threshold` or `AsyncThreshold`, which brings its own store and hooks.
+        store: where the state lives; default: the memory of this process.
+        tenant, user, tier: functions from the scope to an id, or None; they may be async, and be wrapped in
+            `Cached`. What they raise, the app's error handling sees. `tier` is only asked for a tenant.
+        cost: requests that each request costs, or a function from the scope to that number.
+        trusted_proxies, trusted_hops, client_header: whom to believe about the client's address; see
+            `threshold.http.caller.ClientAddress`. By default nobody: the peer of the connection counts.
+            A server that rewrites the peer from such headers itself (uvicorn does by default, for peers on
+            127.0.0.1) must be told not to, or be the only one.
+        on_refused: function from the scope and the verdict to an ASGI app that answers instead of us; may
+            be async. The policy's header fields are added to what it sends.
+        hooks: called with each event of `threshold.events`.
+        max_delayed: shadow-banned requests held back at once, 0 to 1,000,000; beyond it they go on at once.
+        max_delayed_per_key: the same for each caller.
+        websocket_messages: limit on the messages of one caller's WebSockets; default: none.
+
+    Raises:
+        ConfigurationError: naming the argument, the value and the remedy.
+
+    >>> from threshold import Policy
+    >>> async def app(scope, receive, send): ...
+    >>> guarded = ThresholdMiddleware(app, policy=Policy(user="100/minute"))
+    >>> guarded.delayed_active
+    0
+    """
+
+    __slots__ = (
+        "_address",
+        "_cost",
+        "_cost_of",
+        "_delays",
+        "_header",
+        "_identified",
+        "_local",
+        "_messages",
+        "_on_refused",
+        "_tenant",
+        "_tier",
+        "_trouble",
+        "_user",
+        "app",
+        "threshold",
+    )
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        policy: shell.Guarded,
+        store: Store | AsyncStore | None = None,
+        tenant: Identify[Scope] | None = None,
+        user: Identify[Scope] | None = None,
+        tier: Identify[Scope] | None = None,
+        cost: int | Callable[[Scope], int] = 1,
+        trusted_proxies: Iterable[str] = (),
+        trusted_hops: int = 0,
+        client_header: str | None = None,
+        on_refused: Refusal | None = None,
+        hooks: Iterable[Hook] = (),
+        max_delayed: int = _MOST_DELAYED,
+        max_delayed_per_key: int = 2,
+        websocket_messages: LimitLike | None = None,
+    ) -> None:
+        functions = {"tenant": tenant, "user": user, "tier": tier, "on_refused": on_refused}
+        for field, function in functions.items():
+            check_function(field, function, asynchronous=True)
+        shell.check_cost(cost)
+        self.app = app
+        self.threshold = shell.guard(policy, store, hooks, default_store)
+        """The front end asked for each request; unban callers here."""
+        if isinstance(self.threshold, Threshold):
+            if getattr(self.threshold.store, "blocking", False):
+                remedy = "its store would block the event loop: give an AsyncThreshold over the async twin"
+                raise ConfigurationError("policy", policy, remedy)
+            self._local: Threshold | None = self.threshold
+        else:
+            self._local = self.threshold.local
+        self._tenant = tenant
+        self._user = user
+        self._tier = tier
+        self._cost = 1 if callable(cost) else cost
+        self._cost_of = cost if callable(cost) else None
+        self._identified = not (tenant is user is tier is self._cost_of is None)
+        self._address = ClientAddress(trusted_proxies, trusted_hops, client_header)
+        self._header = None if self._address.header is None else self._address.header.encode()
+        self._on_refused = on_refused
+        self._delays = Delays(max_delayed, max_delayed_per_key)
+        self._trouble = shell.Trouble()
+        self._messages: MessageLimit | None = None
+        name = self.threshold.policy.name
+        if websocket_messages is not None:
+            self._messages = MessageLimit(websocket_messages, self.threshold.store, name)
+        warn_if_divided(self.threshold.store, name)
+
+    @property
+    def delayed_active(self) -> int:
+        """Requests that are being held back now."""
+        return self._delays.active
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        kind = scope["type"]
+        if kind != "http" and kind != "websocket":
+            await self.app(scope, receive, send)
+            return
+        caller = Caller(cost=self._cost)
+        if self._identified:
+            await self._identify(scope, caller)
+        try:
+            client = scope.get("client")
+            address = client[0] if client else None
+            if self._header is not None:
+                address = self._address.find(address, _joined(scope, self._header))
+            caller.address = address
+            caller.method = scope["method"].upper() if kind == "http" else "GET"
+            caller.path = routed(scope["path"], scope.get("root_path") or "")
+            if self._local is not None:
+                verdict = self._local.check(caller)
+            else:
+                verdict = await cast(AsyncThreshold, self.threshold).check(caller)
+            fields = wire(verdict)
+        except Exception:
+            self._trouble()
+            await self.app(scope, receive, send)
+            return
+        if fields:
+            send = announcing(send, fields)
+        if verdict.delay or not verdict.allowed or (kind == "websocket" and self._messages is not None):
+            await self._unusual(scope, receive, send, caller, verdict)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _identify(self, scope: Scope, caller: Caller) -> None:
+        """Ask the app who is calling; what its functions raise is not ours to hide."""
+        if self._tenant is not None:
+            tenant = self._tenant(scope)
+            caller.tenant = named(await tenant if isawaitable(tenant) else tenant)
+        if self._user is not None:
+            user = self._user(scope)
+            caller.user = named(await user if isawaitable(user) else user)
+        if self._tier is not None and caller.tenant is not None:
+            tier = self._tier(scope)
+            caller.tier = named(await tier if isawaitable(tier) else tier)
+        if self._cost_of is not None:
+            caller.cost = shell.charged(self._cost_of(scope))
+
+    async def _unusual(
+        self, scope: Scope, receive: Receive, send: Send, caller: Caller, verdict: Verdict
+    ) -> None:
+        """Delay, refuse, or count messages."""
+        key = shell.counted(caller)
+        if not verdict.delay or not self._delays.enter(key):
+            await self._serve(scope, receive, send, key, verdict)
+            return
+        async with Waiting(receive) as waiting:
+            try:
+                stayed = await waiting.elapses(verdict.delay)
+            finally:
+                self._delays.leave(key)
+            if stayed:
+                await self._serve(scope, waiting.receive, send, key, verdict)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, key: str, verdict: Verdict) -> None:
+        if not verdict.allowed:
+            await self._refuse(scope, receive, send, verdict)
+        elif self._messages is not None and scope["type"] == "websocket":
+            socket = LimitedSocket(self._messages, key, receive, send)
+            await self.app(scope, socket.receive, socket.send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send, verdict: Verdict) -> None:
+        """Answer a refused request: the policy's fields are added by `send`."""
+        prefix = ""
+        if scope["type"] == "websocket":
+            if "websocket.http.response" not in (scope.get("extensions") or ()):
+                await send({"type": "websocket.close", "code": TRY_AGAIN_LATER, "reason": _TOO_MANY})
+                return
+            prefix = "websocket."
+        if self._on_refused is not None:
+            answer = await self._custom(scope, verdict)
+            if answer is not None:
+                await answer(scope, receive, send)
+                return
+        content_type, body = responses.body(verdict, _joined(scope, b"accept") or "")
+        headers = [
+            (b"content-type", content_type),
+            (b"content-length", b"%d" % len(body)),
+            responses.NO_STORE,
+        ]
+        if scope.get("method") == "HEAD":
+            body = b""
+        await send({"type": f"{prefix}http.response.start", "status": verdict.status, "headers": headers})
+        await send({"type": f"{prefix}http.response.body", "body": body})
+
+    async def _custom(self, scope: Scope, verdict: Verdict) -> ASGIApp | None:
+        """The app's own answer to a refused request; None when its hook failed."""
+        assert self._on_refused is not None
+        try:
+            answer = self._on_refused(scope, verdict)
+            return cast(ASGIApp, await answer if isawaitable(answer) else answer)
+        except Exception:
+            shell.logger.exception("on_refused failed; the standard refusal went out instead")
+            return None
+
+
+def _joined(scope: Scope, name: bytes) -> str | None:
+    """All lines of one header field, joined with commas; None when there is none."""
+    lines = [value for key, value in scope.get("headers") or () if key == name]
+    return b",".join(lines).decode("latin-1") if lines else None

@@ -1,0 +1,127 @@
+"""What a refused request is answered: status, fields and body, as plain values for any shell.
+
+Bodies are problem details (RFC 9457) with the problem types of draft-ietf-httpapi-ratelimit-headers-11, or a
+short page or line of text for clients that prefer those.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from functools import lru_cache
+from html import escape
+from typing import Literal
+
+from ..verdict import Verdict
+
+Kind = Literal["json", "html", "text"]
+
+_PROBLEMS = "https://iana.org/assignments/http-problem-types#"
+_LONGEST_ACCEPT = 1024
+_SAME_TYPES: dict[str, Kind] = {
+    "application/problem+json": "json",
+    "application/json": "json",
+    "text/html": "html",
+    "application/xhtml+xml": "html",
+    "text/plain": "text",
+}
+_CONTENT_TYPES: dict[Kind, bytes] = {
+    "json": b"application/problem+json",
+    "html": b"text/html; charset=utf-8",
+    "text": b"text/plain; charset=utf-8",
+}
+NO_STORE = (b"cache-control", b"no-store")
+
+
+def body(verdict: Verdict, accept: str) -> tuple[bytes, bytes]:
+    """The content type and the body of a refusal.
+
+    Args:
+        accept: the request's Accept field, all lines joined with commas; "" for none.
+    """
+    kind = preferred(accept) if len(accept) <= _LONGEST_ACCEPT else "json"
+    seconds = None if not verdict.retry_after_us else -(-verdict.retry_after_us // 1_000_000)
+    if verdict.status == 503:
+        problem, title = "temporary-reduced-capacity", "Service temporarily limited"
+    elif verdict.banned:
+        problem, title = "abnormal-usage-detected", "Abnormal usage detected"
+    else:
+        problem, title = "quota-exceeded", "Too many requests"
+    detail = _detail(verdict.status, seconds)
+    if kind == "html":
+        return _CONTENT_TYPES[kind], _page(title, detail)
+    if kind == "text":
+        return _CONTENT_TYPES[kind], f"{title}. {detail}\n".encode()
+    again = "null" if seconds is None else str(seconds)
+    at = "null" if seconds is None else f'"{_utc(int(time.time()) + seconds)}"'
+    text = (
+        f'{{"type":"{_PROBLEMS}{problem}","title":"{title}","status":{verdict.status},"detail":"{detail}",'
+        f'"violated-policies":{_names(verdict.violated)},"retry_after":{again},"reset_at":{at}}}'
+    )
+    return _CONTENT_TYPES[kind], text.encode()
+
+
+@lru_cache(256)
+def preferred(accept: str) -> Kind:
+    """The kind of body that an Accept field asks for (RFC 9110, section 12.5.1); problem details in doubt.
+
+    >>> preferred(""), preferred("*/*"), preferred("text/html,application/xml;q=0.9,*/*;q=0.8")
+    ('json', 'json', 'html')
+    """
+    best: Kind = "json"
+    most = 0.0
+    weights: dict[Kind, float] = {"json": 0.0, "html": 0.0, "text": 0.0}
+    exact: set[Kind] = set()
+    for item in accept.split(","):
+        media, *parameters = (part.strip(" \t").lower() for part in item.split(";"))
+        weight = _weight(parameters)
+        kind = _SAME_TYPES.get(media)
+        if kind is not None:
+            weights[kind] = max(weights[kind] if kind in exact else 0.0, weight)
+            exact.add(kind)
+        elif media in ("*/*", "application/*", "text/*"):
+            for other in weights:
+                fits = media == "*/*" or (media == "text/*") == (other != "json")
+                if fits and other not in exact:
+                    weights[other] = max(weights[other], weight)
+    for kind, weight in weights.items():
+        if weight > most:
+            best = kind
+            most = weight
+    return best
+
+
+def _weight(parameters: list[str]) -> float:
+    for parameter in parameters:
+        if parameter.startswith("q="):
+            try:
+                return min(1.0, max(0.0, float(parameter[2:])))
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+def _detail(status: int, seconds: int | None) -> str:
+    if seconds is not None:
+        return f"Try again in {seconds} second{'s' if seconds != 1 else ''}."
+    return "Try again later." if status == 503 else "This request will never be admitted."
+
+
+def _page(title: str, detail: str) -> bytes:
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title></head>'
+        f"<body><h1>{escape(title)}</h1><p>{escape(detail)}</p></body></html>\n"
+    ).encode()
+
+
+@lru_cache(256)
+def _names(violated: tuple[str, ...]) -> str:
+    return json.dumps(violated)
+
+
+@lru_cache(64)
+def _utc(second: int) -> str:
+    try:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+    except (OverflowError, ValueError, OSError):
+        return "9999-12-31T23:59:59Z"

@@ -1,0 +1,86 @@
+"""What both shells share: checking the options, asking the policy, and failing without harm.
+
+A shell turns a request into a `Caller`, asks for a verdict and does what it says. Trouble of our own lets the
+request pass and is logged; trouble in the app's own functions (identity, cost) is the app's to see.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+from ..addresses import group
+from ..errors import ConfigurationError
+from ..events import Hook
+from ..policy import Policy
+from ..stores.base import AsyncStore, Store
+from ..threshold import AsyncThreshold, Threshold
+from ..verdict import Caller
+from .identity import check_function
+
+logger = logging.getLogger("threshold")
+
+Guarded = Policy | Threshold | AsyncThreshold
+
+
+def guard(
+    policy: Guarded, store: Store | AsyncStore | None, hooks: Iterable[Hook], default: Callable[[], Store]
+) -> AsyncThreshold | Threshold:
+    """The front end for a policy: the one given, or one over the store, or over the default store.
+
+    Raises:
+        ConfigurationError: for a store or hooks next to a front end that has its own.
+    """
+    if isinstance(policy, (Threshold, AsyncThreshold)):
+        if store is not None:
+            raise ConfigurationError("store", store, "drop it: the Threshold given as policy has its own")
+        if tuple(hooks):
+            raise ConfigurationError("hooks", hooks, "give them to the Threshold instead")
+        return policy
+    if not isinstance(policy, Policy):
+        raise ConfigurationError("policy", policy, "give a Policy, e.g. Policy.default()")
+    return AsyncThreshold(policy, default() if store is None else store, hooks=hooks)
+
+
+def check_cost(cost: object) -> None:
+    """Refuse a cost that is neither a number of requests nor a function."""
+    if type(cost) is int and cost >= 0:
+        return
+    if not callable(cost):
+        raise ConfigurationError("cost", cost, "give whole requests, 0 or more, or a function of the request")
+    check_function("cost", cost, asynchronous=False)
+
+
+def charged(cost: object) -> int:
+    """What a cost function returned, if it is a cost.
+
+    Raises:
+        TypeError, ValueError: if it is none.
+    """
+    if type(cost) is not int:
+        raise TypeError(f"cost: the function returned {cost!r}, which is no whole number of requests")
+    if cost < 0:
+        raise ValueError(f"cost: the function returned {cost}; give 0 or more")
+    return cost
+
+
+def counted(caller: Caller) -> str:
+    """The name under which a caller's delays are counted."""
+    if caller.user:
+        return f"u{caller.tenant or ''}\0{caller.user}"
+    return f"a{group(caller.address)}"
+
+
+class Trouble:
+    """Failures of our own: counted, and logged with a traceback at 1, 2, 4, 8, ..."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self) -> None:
+        """Report the exception that is being handled."""
+        self.count += 1
+        if self.count & (self.count - 1) == 0:
+            logger.exception("a request went through unlimited: threshold failed (%d so far)", self.count)
