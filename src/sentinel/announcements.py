@@ -12,19 +12,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from sentinel.findings import SHOWN, Accusation, Finding, merge, seconds
-from sentinel.observations import ADMITTED, NO_RETRY_AFTER, REFUSED, Observations
+from sentinel.observations import ADMITTED, NO_RETRY_AFTER, REFUSED, IntArray, Observations
 from sentinel.promise import ClockTrust
 
 _PPM = 1_000_000
 _SECOND = 1_000_000_000
 
 
-def retry_after(seen: Observations, clock: ClockTrust | None = None) -> Finding:
+def retry_after(
+    seen: Observations, clock: ClockTrust | None = None, *, settled_ns: int | None = None
+) -> Finding:
     """Prove announcements that were obeyed to the letter and still answered with a refusal.
 
     A pair counts where a refusal announced a wait, the key's next request was sent after the whole wait had
     passed since the refusal's answer, and nothing else of that key was under way from the refusal's sending
-    to the retry's answer.
+    to the retry's answer. With `settled_ns`, the longest honest wait for one admission, a refusal out of a
+    crowd counts too: where that time has passed as well since the last answer to any of the crowd.
 
     >>> from sentinel.observations import Observation
     >>> rows = [Observation(0, 10, False, 2.0), Observation(2_000_100_000, 2_000_200_000, False, 2.0)]
@@ -32,18 +35,24 @@ def retry_after(seen: Observations, clock: ClockTrust | None = None) -> Finding:
     1
     """
     trust = clock or ClockTrust()
-    return merge("retry-after", [_obeyed(name, rows, trust) for name, rows in seen.by_key() if len(rows) > 1])
+    parts = [_obeyed(name, rows, trust, settled_ns) for name, rows in seen.by_key() if len(rows) > 1]
+    return merge("retry-after", parts)
 
 
-def _obeyed(name: str, rows: Observations, clock: ClockTrust) -> Finding:
-    sent, done, wait = rows.sent_ns, rows.done_ns, rows.retry_after_ns
-    earlier = np.maximum.accumulate(done)
-    alone_before = np.concatenate([[True], earlier[:-1] < sent[1:]])[:-1]
-    alone_after = np.concatenate([done[1:-1] < sent[2:], [True]])
-    due = wait[:-1] + clock.grain_ns + wait[:-1] // _PPM * clock.drift_ppm + bool(clock.drift_ppm)
-    waited = sent[1:] - done[:-1] >= due
-    asked = (rows.outcome[:-1] == REFUSED) & (wait[:-1] != NO_RETRY_AFTER)
-    judged = asked & waited & alone_before & alone_after & (rows.outcome[1:] >= REFUSED)
+def _obeyed(name: str, rows: Observations, clock: ClockTrust, settled_ns: int | None) -> Finding:
+    sent, done = rows.sent_ns, rows.done_ns
+    answered = np.maximum.accumulate(done)[:-1]  # every earlier request, by the time each next one is sent
+    announced = (rows.outcome == REFUSED) & (rows.retry_after_ns != NO_RETRY_AFTER)
+    latest = np.maximum.accumulate(np.where(announced, np.arange(len(rows)), -1))[:-1]
+    told = np.where(latest >= 0, rows.retry_after_ns[latest], 0)
+    idle = sent[1:] - answered
+    alone = np.concatenate([[True], answered[:-1] < sent[1:-1]]) & announced[:-1]
+    alone &= idle >= _by_our_clock(told, clock)
+    if settled_ns is not None:
+        of_crowd = (latest >= 0) & (done[latest] >= answered - settled_ns)
+        alone |= of_crowd & (idle >= _by_our_clock(np.maximum(told, settled_ns), clock))
+    quiet_after = np.concatenate([done[1:-1] < sent[2:], [True]])
+    judged = alone & quiet_after & (rows.outcome[1:] >= REFUSED)
     lies = np.flatnonzero(judged & (rows.outcome[1:] == REFUSED))
     accusations = tuple(
         Accusation(
@@ -52,13 +61,17 @@ def _obeyed(name: str, rows: Observations, clock: ClockTrust) -> Finding:
             int(sent[row]),
             int(done[row + 1]),
             1,
-            f"told to wait {seconds(int(wait[row]))}, refused again after "
-            f"{seconds(int(sent[row + 1] - done[row]))}",
+            f"told to wait {seconds(int(told[row]))}, refused again after {seconds(int(idle[row]))}",
         )
         for row in lies[:SHOWN]
     )
     examined = int(np.count_nonzero(judged))
     return Finding("retry-after", examined, len(lies), 0.0 if examined else None, accusations)
+
+
+def _by_our_clock(wait: IntArray, clock: ClockTrust) -> IntArray:
+    """Return how long to wait so that the limiter's clock has surely seen the whole wait."""
+    return wait + clock.grain_ns + -(-wait * clock.drift_ppm // _PPM)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sentinel.announcements import Block, lost_penalty, retry_after
+from sentinel.audit import settled_ns
 from sentinel.errors import ConfigurationError
 from sentinel.findings import Finding
 from sentinel.observations import ADMITTED, REFUSED, UNKNOWN, Observation, Observations
@@ -191,6 +192,10 @@ def _random_traffic(rng: random.Random, promise: Promise, decide: Decide) -> Obs
             max(0, edge + rng.choice((-1, 0, 0, 0, 1, 1_000)))
             for _ in range(rng.randint(1, 2 * promise.limit))
         ]
+    held_ns = settled_ns(promise)
+    sends += [
+        max(sends, default=0) + held_ns * gap for gap in range(2, rng.choice((2, 5)))
+    ]  # retries after a rest
     keys = [f"key-{number}" for number in range(rng.choice((1, 1, 3)))]
     shape = rng.choice((0.0, 1e-3, 0.05, 1.0, 8.0)) * period_s * 1e9 / promise.limit
 
@@ -210,6 +215,7 @@ def _all_proofs(seen: Observations, promise: Promise, clock: ClockTrust) -> list
         wrong_refusal(seen, promise, clock),
         wrong_refusal(seen, promise, clock, fresh=False),
         retry_after(seen, clock),
+        retry_after(seen, clock, settled_ns=settled_ns(promise)),
     ]
 
 

@@ -1,0 +1,266 @@
+"""Audits in virtual time: what keeps its promise passes, what does not is caught by the act made for it."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from sentinel.audit import AuditResult, evaluate, run_audit
+from sentinel.audit_plan import SHARES, AuditPlan, plan_audit
+from sentinel.errors import ConfigurationError
+from sentinel.exit_codes import ExitCode
+from sentinel.observations import Observation
+from sentinel.promise import Bucket, Promise, Window
+from threshold import AsyncLimiter, MemoryStore, SlidingWindow, TokenBucket
+
+BUCKET, WINDOW = Bucket(500, 1_000_000, burst=50), Window(20, 2_000_000, precision=10)
+Take = Callable[[str], Awaitable[tuple[bool, float | None]]]
+
+
+class WarpLoop(asyncio.SelectorEventLoop):
+    """Jump to the next timer instead of waiting for it."""
+
+    _scheduled: list[Any]
+    _ready: Any
+    warped = 1_000.0
+
+    def time(self) -> float:
+        return self.warped
+
+    def _run_once(self) -> None:
+        while self._scheduled and self._scheduled[0]._cancelled:
+            heapq.heappop(self._scheduled)._scheduled = False
+        if not self._ready and self._scheduled:
+            self.warped = max(self.warped, self._scheduled[0]._when)
+        super()._run_once()  # type: ignore[misc]
+
+
+def audit(
+    promise: Promise,
+    make: Callable[[Callable[[], int]], Take],
+    *,
+    latency: tuple[float, float] = (0.0002, 0.004),
+    judge_refusals: bool = True,
+    **plan_options: Any,
+) -> AuditResult:
+    """Audit a limiter that is handed a clock in microseconds, through a network of random latency."""
+    loop = WarpLoop()
+
+    def clock_ns() -> int:
+        return round(loop.time() * 1e9)
+
+    async def wake(instant_ns: int) -> None:
+        await asyncio.sleep(max(0.0, (instant_ns - clock_ns()) / 1e9))
+
+    async def all_of_it(plan: AuditPlan) -> AuditResult:
+        take, rng = make(lambda: clock_ns() // 1_000), random.Random(9)
+
+        async def send(key: str) -> Observation:
+            sent = clock_ns()
+            await asyncio.sleep(rng.uniform(*latency))
+            admitted, wait = await take(key)
+            await asyncio.sleep(rng.uniform(*latency))
+            return Observation(sent, clock_ns(), admitted, wait, 200 if admitted else 429)
+
+        rows = await run_audit(plan, send, key_prefix="run-1/", clock=clock_ns, wake=wake)
+        return evaluate(plan, rows, judge_refusals=judge_refusals)
+
+    try:
+        plan = plan_audit(promise, wall_s=loop.time() + 0.05, **{"budget_s": 40.0, **plan_options})
+        return loop.run_until_complete(all_of_it(plan))
+    finally:
+        loop.close()
+
+
+def product(limit: TokenBucket | SlidingWindow) -> Callable[[Callable[[], int]], Take]:
+    """Put threshold's own limiter behind the network."""
+
+    def make(clock: Callable[[], int]) -> Take:
+        limiter = AsyncLimiter(limit, MemoryStore(clock=clock))
+
+        async def take(key: str) -> tuple[bool, float | None]:
+            decision = await limiter.acquire(key)
+            return decision.allowed, None if decision.allowed else decision.retry_after
+
+        return take
+
+    return make
+
+
+def fixed_window(limit: int, period_us: int, *, from_first: bool) -> Callable[[Callable[[], int]], Take]:
+    def make(clock: Callable[[], int]) -> Take:
+        opened: dict[str, int] = {}
+        counts: dict[tuple[str, int], int] = defaultdict(int)
+
+        async def take(key: str) -> tuple[bool, float | None]:
+            now = clock()
+            start = opened.get(key, now) if from_first else now // period_us * period_us
+            if now >= start + period_us:
+                start = now
+            opened[key] = start
+            counts[key, start] += 1
+            return counts[key, start] <= limit, (start + period_us - now) / 1e6
+
+        return take
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "limit", [TokenBucket("500/second", burst=50), SlidingWindow("20 per 2 seconds", precision=10)]
+)
+def test_the_products_own_limiter_keeps_its_promise_under_the_whole_traffic_set(
+    limit: TokenBucket | SlidingWindow,
+) -> None:
+    promise = BUCKET if isinstance(limit, TokenBucket) else WINDOW
+    result = audit(promise, product(limit))
+    assert result.state == "kept", result.sentence
+    assert result.exit_code is ExitCode.PASS and result.excess == 0 and result.control_refused
+    assert not result.left_out
+    assert result.retry_after.examined >= 3, "Retry-After was obeyed"
+    assert {act.name for act in result.acts} >= {
+        "control",
+        "barrier",
+        "many-keys",
+        "boundary-clock",
+        "boundary-first",
+    }
+    assert len([act for act in result.acts if act.name.startswith("steady-")]) == 2 * len(SHARES)
+    by_name = {act.name: act for act in result.acts}
+    assert by_name["steady-50-even"].refused == 0 and by_name["steady-400-even"].refused > 0
+    assert any("would have been proven" in line for line in result.strength)
+    assert any("obeyed" in line for line in result.strength)
+
+
+@pytest.mark.parametrize("per_second", [510, 490])
+def test_a_rate_two_percent_off_is_caught(per_second: int) -> None:
+    result = audit(BUCKET, product(TokenBucket(f"{per_second}/second", burst=50)))
+    assert result.state == "broken" and result.exit_code is ExitCode.CHECK_FAILED
+    assert (result.excess > 0) == (per_second > 500)
+    assert result.wrong_refusal is not None and (result.wrong_refusal.proven > 0) == (per_second < 500)
+
+
+@pytest.mark.parametrize(("from_first", "act"), [(False, "boundary-clock"), (True, "boundary-first")])
+def test_a_fixed_window_is_caught_astride_its_boundary(from_first: bool, act: str) -> None:
+    result = audit(WINDOW, fixed_window(20, 2_000_000, from_first=from_first))
+    assert result.state == "broken"
+    assert next(found for found in result.acts if found.name == act).excess >= 15
+
+
+def test_a_race_between_check_and_set_is_caught_by_the_barrier() -> None:
+    def make(clock: Callable[[], int]) -> Take:
+        kept: dict[str, list[int]] = defaultdict(list)
+
+        async def take(key: str) -> tuple[bool, float | None]:
+            count = sum(1 for at in kept[key] if at > clock() - 2_000_000)
+            await asyncio.sleep(0.0005)  # the round trip between the read and the write
+            if count >= 20:
+                return False, None
+            kept[key].append(clock())
+            return True, None
+
+        return take
+
+    result = audit(WINDOW, make, judge_refusals=False)
+    assert next(found for found in result.acts if found.name == "barrier").excess > 20
+    assert result.wrong_refusal is None and any("not judged" in line for line in result.strength)
+
+
+def test_four_workers_with_a_store_each_are_caught() -> None:
+    def make(clock: Callable[[], int]) -> Take:
+        workers = [product(TokenBucket("500/second", burst=50))(clock) for _ in range(4)]
+        rng = random.Random(1)
+        return lambda key: rng.choice(workers)(key)
+
+    assert audit(BUCKET, make).excess > 500
+
+
+def test_a_retry_after_that_lies_is_caught() -> None:
+    def make(clock: Callable[[], int]) -> Take:
+        honest = product(SlidingWindow("20 per 2 seconds", precision=10))(clock)
+
+        async def take(key: str) -> tuple[bool, float | None]:
+            admitted, wait = await honest(key)
+            return admitted, None if wait is None else wait / 2
+
+        return take
+
+    result = audit(WINDOW, make)
+    assert result.state == "broken" and result.retry_after.proven >= 3
+    assert "Retry-After answers that did not hold" in result.sentence
+
+
+def test_a_limiter_that_refuses_nothing_is_broken_and_one_that_cannot_be_asked_enough_is_void() -> None:
+    async def yes(_: str) -> tuple[bool, float | None]:
+        return True, None
+
+    assert audit(BUCKET, lambda clock: yes).state == "broken"
+    slow = audit(Window(10_000, 1_000_000), lambda clock: yes, max_requests=5_000)
+    assert slow.state == "void" and slow.exit_code is ExitCode.VOID
+    assert "positive control did not fit" in slow.sentence
+
+
+def test_a_target_that_does_not_answer_leaves_the_audit_void() -> None:
+    plan = plan_audit(BUCKET, budget_s=5)
+    rows = [(act.name, key, Observation(at, at + 1_000, None)) for act in plan.acts for at, key in act.sends]
+    result = evaluate(plan, rows)
+    assert result.state == "void" and not result.control_refused
+    assert "nothing was limited" in result.sentence
+
+
+def test_five_per_five_minutes_is_tested_as_far_as_the_time_goes_and_says_what_is_missing() -> None:
+    plan = plan_audit(Window(5, 300_000_000, 60), budget_s=20)
+    assert [act.name for act in plan.acts] == ["control", "barrier", "many-keys"]
+    missing = {left.name: left.reason for left in plan.left_out}
+    assert missing["retry-after"] == "the wait may be 305.5 s; the time allowed is 20 s"
+    assert missing["steady-105-even"] == "two windows take 600 s; the time allowed is 20 s"
+    assert len(missing) == 4 + 2 * len(SHARES)
+    result = audit(
+        Window(5, 300_000_000, 60), product(SlidingWindow("5 per 5 minutes", precision=60)), budget_s=20.0
+    )
+    assert result.state == "kept" and len(result.left_out) == len(plan.left_out)
+    broken = audit(
+        Window(5, 300_000_000, 60), product(SlidingWindow("4 per 5 minutes", precision=60)), budget_s=20.0
+    )
+    assert broken.wrong_refusal is not None and broken.wrong_refusal.proven > 0
+
+
+def test_with_all_the_time_of_an_hour_five_per_five_minutes_leaves_nothing_out() -> None:
+    plan = plan_audit(Window(5, 300_000_000, 60), budget_s=3_000)
+    assert not plan.left_out and plan.seconds <= 3_000
+
+
+def test_one_key_for_all_is_audited_act_after_act_with_a_rest_between() -> None:
+    plan = plan_audit(WINDOW, budget_s=300, single_key="me")
+    spans = [(act.starts_s, act.starts_s + act.lasts_s) for act in plan.acts]
+    assert all(later[0] >= earlier[1] + 2.2 for earlier, later in pairwise(spans))
+    assert {key for act in plan.acts for _, key in act.sends} == {"me"}
+    assert [left.name for left in plan.left_out] == ["many-keys"]
+    result = audit(
+        WINDOW, product(SlidingWindow("20 per 2 seconds", precision=10)), budget_s=300.0, single_key="me"
+    )
+    assert result.state == "kept", result.sentence
+
+
+def test_the_plan_is_a_pure_function_of_its_arguments_and_keeps_its_bounds() -> None:
+    assert plan_audit(BUCKET, seed=4) == plan_audit(BUCKET, seed=4) != plan_audit(BUCKET, seed=5)
+    for promise in (BUCKET, WINDOW, Bucket(5, 60_000_000, 5), Window(1_000, 1_000_000, 10)):
+        plan = plan_audit(promise, budget_s=30, max_requests=20_000)
+        assert plan.requests <= 20_000 and plan.seconds <= 30
+        for act in plan.acts:
+            assert list(act.sends) == sorted(act.sends)
+        names = {act.name for act in plan.acts} | {left.name for left in plan.left_out}
+        assert len(names) == 7 + 2 * len(SHARES)
+
+
+def test_bad_bounds_are_named() -> None:
+    for option in ({"budget_s": 1}, {"max_rate": 0}, {"max_requests": 5}):
+        with pytest.raises(ConfigurationError, match=next(iter(option)).removesuffix("_s")):
+            plan_audit(BUCKET, **option)  # type: ignore[arg-type]
