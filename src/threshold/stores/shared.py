@@ -1,0 +1,377 @@
+"""SharedMemoryStore: state shared by all processes of one host, with nothing to install and no server to run.
+
+A file in memory holds the state (`shared_table`), a kernel file lock orders the decisions (`shared_lock`), a
+journal makes each of them all or nothing even for a process that is killed in the middle (`shared_journal`).
+The decision itself is `engine.decide`, as everywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from .. import engine
+from ..errors import ConfigurationError
+from ..escalation import AbuseState, Ladder
+from ..plan import Found, Limit, Outcome, Plan, Rule, State
+from ..token_bucket import TokenBucket
+from . import shared_cells as cells
+from . import shared_file
+from .base import Clock, Take
+from .shared_cells import CHECK, TOP
+from .shared_journal import Writes
+from .shared_layout import COMMIT, COUNT, DAMAGED, OVERFLOWED, RECOVERED, WORD
+from .shared_lock import TRY, UNLOCK, ProcessLock, flock
+from .shared_table import BUCKET_WORDS, Place, Table
+
+DEFAULT_MAX_KEYS = 100_000
+_ROWS_WHEN_FULL = 2
+_CHECK_AND_LOW = struct.Struct("2q").pack_into
+
+
+def monotonic_us() -> int:
+    """The monotonic clock in microseconds: one for all processes of a boot."""
+    return time.monotonic_ns() // 1000
+
+
+class SharedMemoryStore:
+    """Keep state in shared memory: exact across all processes of this host and user that give the same name.
+
+    Restarting the app keeps limits and bans, rebooting the host clears them.
+
+    Args:
+        name: ties the processes together; letters, digits, "_", "-" and ".".
+        max_keys: most keys remembered at once, 1 to 50,000,000; fixed when the first process makes the file.
+            About 200 bytes each: 20 MB for 100,000.
+        directory: a folder of this user's on a local disk. Default: in /dev/shm, or the user's caches.
+        clock: instant in integer microseconds, for tests; default: the monotonic clock.
+        timeout: longest wait for another process in seconds, before `StoreUnavailable`.
+        on_overflow: called with the number of decisions that used an overflow state so far, at the
+            first of them and again each time their number has doubled.
+
+    Raises:
+        ConfigurationError: for a bad value, a platform without shared memory or file locks, or a file that is
+            not this store's: another owner, a link, other sizes, a newer version, damaged.
+
+    >>> SharedMemoryStore.remove("threshold-doctest")
+    False
+    >>> store = SharedMemoryStore("threshold-doctest", max_keys=1_000)
+    >>> len(store), store.overflowed
+    (0, 0)
+    >>> store.close()
+    >>> SharedMemoryStore.remove("threshold-doctest")
+    True
+    """
+
+    asynchronous: ClassVar[bool] = False
+    per_process: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        name: str,
+        max_keys: int = DEFAULT_MAX_KEYS,
+        *,
+        directory: str | os.PathLike[str] | None = None,
+        clock: Clock = monotonic_us,
+        timeout: float = 1.0,
+        on_overflow: Callable[[int], None] | None = None,
+    ) -> None:
+        if type(max_keys) is not int or not 1 <= max_keys <= 50_000_000:
+            raise ConfigurationError("max_keys", max_keys, "give a whole number of keys, 1 to 50,000,000")
+        if not callable(clock):
+            raise ConfigurationError("clock", clock, "give a function that returns integer microseconds")
+        if not isinstance(timeout, (int, float)) or not 0 <= timeout <= 3600:
+            raise ConfigurationError("timeout", timeout, "give seconds, 0 to 3600")
+        self.name = name
+        self.max_keys = max_keys
+        self.on_overflow = on_overflow
+        self._clock = clock
+        self._arguments = (name, max_keys, directory, clock, timeout, on_overflow)
+        self._file = file = shared_file.SharedFile(name, max_keys, directory)
+        self.path = file.path
+        """The file that holds the state."""
+        self._words = file.words
+        self._lock = ProcessLock(file.path, file.lock_fd, float(timeout))
+        self._table = Table(file.memory, file.words, file.header.geometry, file.header.secret)
+
+    @staticmethod
+    def remove(name: str, directory: str | os.PathLike[str] | None = None) -> bool:
+        """Delete the file of a store, and with it all its limits and bans; say whether there was one.
+
+        Raises:
+            ConfigurationError: while processes use it.
+        """
+        return shared_file.remove(name, directory)
+
+    def __reduce__(self) -> tuple[Callable[..., SharedMemoryStore], tuple[object, ...]]:
+        """Pickled, a store is its arguments: a spawned process opens the same file."""
+        return _open, self._arguments
+
+    def __len__(self) -> int:
+        """Number of keys remembered now."""
+        return self._words[COUNT]
+
+    @property
+    def overflowed(self) -> int:
+        """Decisions of all processes that used an overflow state, because the store was full."""
+        return self._words[OVERFLOWED]
+
+    @property
+    def recovered(self) -> int:
+        """Decisions that were finished on behalf of a process that died in the middle."""
+        return self._words[RECOVERED]
+
+    @property
+    def damaged(self) -> int:
+        """Cells whose check did not hold, and which were therefore read in the strictest way."""
+        return self._words[DAMAGED]
+
+    def check(self, limit: Limit) -> None:
+        """Refuse algorithms whose state this store has no layout for; every size of limit fits."""
+        cells.refuse_unknown(limit)
+
+    def decide(self, plan: Plan) -> Outcome:
+        """Decide the plan in one atomic step (see `engine.decide`).
+
+        Raises:
+            StoreUnavailable: when another process holds the lock longer than `timeout`.
+        """
+        place = self._table.place
+        places = [place(key) for key in plan.keys]
+        culprit = None if plan.abuse is None else place(plan.abuse)
+        lock = self._lock
+        with lock.threads:
+            try:
+                if flock(lock.fd, TRY):
+                    lock.wait()
+                if self._words[COMMIT]:
+                    self._table.journal.recover()
+                outcome = self._decide(plan, places, culprit, self._clock())
+                if not outcome.overflowed or plan.peek:
+                    return outcome
+                overflowed = self._words[OVERFLOWED] + 1
+                self._words[OVERFLOWED] = overflowed
+            finally:
+                flock(lock.fd, UNLOCK)
+        if self.on_overflow is not None and overflowed & (overflowed - 1) == 0:
+            self.on_overflow(overflowed)
+        return outcome
+
+    def bind(self, rule: Rule) -> Take:
+        """A function that decides one cost for one key of this rule: `decide` without the plan."""
+        limit = rule.limit
+        cells.refuse_unknown(limit)
+        return self._bind_bucket(rule, limit) if isinstance(limit, TokenBucket) else self._bind_any(rule)
+
+    def _bind_bucket(self, rule: Rule, bucket: TokenBucket) -> Take:
+        lock, words, memory, table = self._lock, self._words, self._file.memory, self._table
+        known, clock, step, drain = table.known, self._clock, bucket.step, bucket.drain
+        slow = self._bind_any(rule)
+
+        def take(key: str, cost: int) -> Found:
+            place = known.get(key)
+            if place is None or not place.cell:
+                return slow(key, cost)
+            with lock.threads:
+                try:
+                    if flock(lock.fd, TRY):
+                        lock.wait()
+                    cell = place.cell * WORD
+                    first, second, _, check, low, high, _ = BUCKET_WORDS(memory, cell)
+                    seal = first ^ drain
+                    if (
+                        first == place.first
+                        and second == place.second
+                        and check == low ^ seal
+                        and not high
+                        and not words[COMMIT]
+                    ):
+                        found = step(low, clock(), cost)
+                        after = found[3]
+                        if after is None or after == low:
+                            return found
+                        if 0 <= after < TOP:
+                            _CHECK_AND_LOW(memory, cell + CHECK * WORD, after ^ seal, after)
+                            return found
+                finally:
+                    flock(lock.fd, UNLOCK)
+            return slow(key, cost)
+
+        return take
+
+    def _bind_any(self, rule: Rule) -> Take:
+        lock, words, table, clock = self._lock, self._words, self._table, self._clock
+        limit, step, rules = rule.limit, rule.limit.step, (rule,)
+
+        def take(key: str, cost: int) -> Found:
+            place = table.place(key)
+            with lock.threads:
+                try:
+                    if flock(lock.fd, TRY):
+                        lock.wait()
+                    if words[COMMIT]:
+                        table.journal.recover()
+                    now = clock()
+                    state = table.load(place, limit, now)
+                    if state is not None:
+                        found = step(state, now, cost)
+                        if found[3] is not state:
+                            writes: Writes = {}
+                            table.save(writes, place, limit, found[3])
+                            table.journal.commit(writes)
+                        return found
+                finally:
+                    flock(lock.fd, UNLOCK)
+            return self.decide(Plan(rules, (key,), cost, group=key)).found[0]
+
+        return take
+
+    def refund(self, plan: Plan, at: int) -> None:
+        """Give back what the plan charged at the instant `at`, as far as that is safe."""
+        table = self._table
+        places = [table.place(key) for key in plan.keys]
+        with self._lock.held(self._recover):
+            now = self._clock()
+            writes: Writes = {}
+            for rule, place in zip(plan.rules, places, strict=True):
+                state = table.load(place, rule.limit, now)
+                if state is None:
+                    continue
+                after = rule.limit.refund(state, now, plan.cost, at)
+                if after is None:
+                    table.forget(writes, place.cell)
+                elif after != state:
+                    table.save(writes, place, rule.limit, after)
+            table.journal.commit(writes)
+
+    def reset(self, keys: Sequence[str]) -> None:
+        """Forget the state of these keys."""
+        table = self._table
+        places = {place.digest: place for place in map(table.place, keys)}.values()
+        with self._lock.held(self._recover):
+            writes: Writes = {}
+            for place in places:
+                if table.find(place):
+                    table.forget(writes, place.cell)
+            table.journal.commit(writes)
+
+    def state(self, keys: Sequence[str]) -> list[State]:
+        """Read the raw states of these keys, None where there is none."""
+        table = self._table
+        places = [table.place(key) for key in keys]
+        with self._lock.held(self._recover):
+            return [table.peek(place) for place in places]
+
+    def close(self) -> None:
+        """Let go of the file. It stays, and so do limits and bans: see `remove`."""
+        self._lock.close()
+        self._file.close()
+
+    # What follows runs under the lock.
+
+    def _recover(self) -> None:
+        if self._words[COMMIT]:
+            self._table.journal.recover()
+
+    def _decide(self, plan: Plan, places: list[Place], culprit: Place | None, now: int) -> Outcome:
+        table = self._table
+        load = table.load
+        states = [
+            load(place, rule.limit, now)
+            for place, rule in zip(places, plan.rules)  # noqa: B905 (0.1 us)
+        ]
+        abuse: AbuseState | None = None
+        if culprit is not None and plan.ladder is not None:
+            abuse = load(culprit, plan.ladder, now)
+        rooms: dict[Place, int] = {}
+        shared: set[int] = set()
+        if None in states:
+            rooms, shared = self._make_room(plan, places, states, now)
+        outcome, struck = engine.decide(plan, states, abuse, now)
+        if struck is not None and culprit is not None and not culprit.cell and not plan.peek:
+            rooms[culprit] = self._room(culprit, now, self._taken(places, rooms))
+            if not rooms[culprit]:
+                # A strike that cannot be remembered must not be forgiven either: plain refusals, no ladder.
+                outcome, struck = engine.decide(replace(plan, ladder=None), states, abuse, now)
+        outcome.overflowed = len(shared)
+        if plan.peek:
+            return outcome
+        writes: Writes = {}
+        for place, rule, state, answer in zip(places, plan.rules, states, outcome.found):  # noqa: B905
+            if answer[3] is not state:
+                self._save(writes, place, rule.limit, rooms, answer[3])
+        if struck is not None and culprit is not None and plan.ladder is not None:
+            self._save(writes, culprit, plan.ladder, rooms, struck)
+        if writes:
+            table.journal.commit(writes)
+            if rooms:
+                table.sweep(now, 1, set())
+        return outcome
+
+    def _save(
+        self, writes: Writes, place: Place, limit: Limit | Ladder, rooms: dict[Place, int], state: State
+    ) -> None:
+        if not place.cell:
+            room = rooms.get(place, 0)
+            if not room:  # not even an overflow state: the limit was asked as if it were exhausted
+                return
+            self._table.settle(writes, place, room)
+        self._table.save(writes, place, limit, state)
+
+    def _make_room(
+        self, plan: Plan, places: list[Place], states: list[State], now: int
+    ) -> tuple[dict[Place, int], set[int]]:
+        """Find cells for the keys that have none; where there is none either, turn to the overflow state.
+
+        Changes `places` and `states` for the latter, and says which they are.
+        """
+        table = self._table
+        rooms: dict[Place, int] = {}
+        shared: set[int] = set()
+        for i, state in enumerate(states):
+            place = places[i]
+            if state is not None or place in rooms:
+                continue
+            room = self._room(place, now, self._taken(places, rooms))
+            if room:
+                rooms[place] = room
+                continue
+            rule = plan.rules[i]
+            shared.add(i)
+            places[i] = place = table.overflow_place(rule.scope)
+            states[i] = table.load(place, rule.limit, now)
+            if states[i] is None:
+                rooms[place] = table.room(place, now, self._taken(places, rooms))
+                if not rooms[place]:
+                    states[i] = cells.exhausted(rule.limit, now)
+        return rooms, shared
+
+    def _room(self, place: Place, now: int, taken: set[int]) -> int:
+        """A cell for a new key, within the number of keys asked for; 0 when there is none."""
+        table = self._table
+        if self._words[COUNT] >= self.max_keys:
+            table.sweep(now, _ROWS_WHEN_FULL, taken)
+        if self._words[COUNT] >= self.max_keys:
+            return 0
+        return table.room(place, now, taken)
+
+    @staticmethod
+    def _taken(places: list[Place], rooms: dict[Place, int]) -> set[int]:
+        return {place.cell for place in places if place.cell} | set(rooms.values())
+
+
+def _open(*arguments: object) -> SharedMemoryStore:
+    """Open a store from what `__reduce__` kept."""
+    name, max_keys, directory, clock, timeout, on_overflow = arguments
+    return SharedMemoryStore(
+        name,  # type: ignore[arg-type]
+        max_keys,  # type: ignore[arg-type]
+        directory=directory,  # type: ignore[arg-type]
+        clock=clock,  # type: ignore[arg-type]
+        timeout=timeout,  # type: ignore[arg-type]
+        on_overflow=on_overflow,  # type: ignore[arg-type]
+    )

@@ -1,0 +1,172 @@
+"""Cells: a state as 64-bit words, and back. Pure; knows no file, no lock, no key.
+
+A cell is `digest, digest, meta, check, payload...`. The meta word holds the kind of state, the number of
+payload words and the first extent. What the payload is depends on the kind:
+
+    BUCKET   low 62 bits of the drain instant, the bits above, units drained per microsecond
+    RING     the instant it rests, then one word per sub-window: number << 32 | count
+    WIDE     the instant it rests, then two words per sub-window, for numbers that need more than 31 bits
+    ABUSE    the instant it rests, then the six fields of `AbuseState`
+
+The check word makes a cell that was written by half, or by somebody else, stand out. What is then believed
+is never milder than what was there: see `mend`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from ..errors import ConfigurationError
+from ..escalation import AbuseState, Ladder
+from ..plan import Limit, State
+from ..sliding_window import COUNT, COUNT_BITS, Ring, SlidingWindow
+from ..token_bucket import TokenBucket
+
+META: Final = 2
+CHECK: Final = 3
+PAYLOAD: Final = 4
+INLINE: Final = 12
+"""Payload words that fit into the cell itself."""
+PER_EXTENT: Final = 15
+"""Payload words that fit into an extent, after its link."""
+
+BUCKET: Final = 1
+RING: Final = 2
+WIDE: Final = 3
+ABUSE: Final = 4
+
+KIND_BITS: Final = 3
+KIND: Final = (1 << KIND_BITS) - 1
+LENGTH: Final = 1023
+EXTENT_SHIFT: Final = 16
+SHAPE: Final = (1 << EXTENT_SHIFT) - 1
+"""The part of the meta word that the check covers: kind and length."""
+
+LOW_BITS: Final = 62
+TOP: Final = 1 << LOW_BITS
+LOW: Final = TOP - 1
+_MASK: Final = (1 << 63) - 1
+
+Payload = Sequence[int]
+
+
+def shape(kind: int, length: int) -> int:
+    """The meta word of a cell without extents."""
+    return kind | length << KIND_BITS
+
+
+BUCKET_META: Final = shape(BUCKET, 3)
+
+
+def check(meta: int, payload: Payload, digest: int) -> int:
+    """The check word: of a bucket such that the state can be told from it, of the rest a sum."""
+    if meta & KIND == BUCKET:
+        return payload[0] ^ payload[1] ^ payload[2] ^ digest
+    return (((meta & SHAPE) + sum(payload)) & _MASK) ^ digest
+
+
+def encode(limit: Limit | Ladder, state: State) -> tuple[int, Payload]:
+    """The kind and the payload of a state.
+
+    >>> encode(TokenBucket("60/minute"), 5_000_000)
+    (1, (5000000, 0, 1))
+    """
+    if isinstance(limit, TokenBucket):
+        return BUCKET, (state & LOW, state >> LOW_BITS, limit.drain)
+    rests = limit.rests_at(state)
+    if isinstance(limit, Ladder):
+        return ABUSE, (rests, *state)
+    if state[1] >= 0 and state[-1] <= _MASK:
+        return RING, (rests, *state[1:])
+    return WIDE, (rests, *(part for entry in state[1:] for part in (entry >> COUNT_BITS, entry & COUNT)))
+
+
+def decode(kind: int, payload: Payload) -> State:
+    """The state that a payload stands for; None for a kind that is not known.
+
+    >>> decode(2, (61_000_000, 3 << 32 | 1, 7 << 32 | 4))[0]
+    5
+    """
+    if kind == BUCKET:
+        return payload[1] << LOW_BITS | payload[0]
+    if kind == RING:
+        entries = payload[1:]
+        return (sum(entries) & COUNT, *entries)
+    if kind == WIDE:
+        pairs = zip(payload[1::2], payload[2::2], strict=True)
+        entries = tuple(number << COUNT_BITS | count for number, count in pairs)
+        return (sum(entries) & COUNT, *entries)
+    if kind == ABUSE:
+        return AbuseState(*payload[1:])
+    return None
+
+
+def rests_at(kind: int, payload: Payload) -> int:
+    """The first microsecond at which forgetting the state changes nothing any more."""
+    if kind == BUCKET:
+        return -(-(payload[1] << LOW_BITS | payload[0]) // max(1, payload[2]))
+    return payload[0]
+
+
+def exhausted(limit: Limit | Ladder, now: int) -> State:
+    """The strictest state this limit, or this ladder, can be in at `now`.
+
+    >>> exhausted(SlidingWindow("5 per 5 minutes"), 0)
+    (5, 5)
+    """
+    if isinstance(limit, TokenBucket):
+        return now * limit.drain + limit.full
+    if isinstance(limit, Ladder):
+        worst = max(limit.rungs, key=lambda rung: rung.block_us)
+        return AbuseState(
+            strikes=len(limit.rungs),
+            struck_at=now,
+            blocked_until=now + limit.longest_us,
+            banned=1 if worst.ban_us else 0,
+            shadow_until=now + max(rung.shadow_us for rung in limit.rungs),
+            episode_until=now,
+        )
+    if isinstance(limit, SlidingWindow) and limit.limit:
+        return (limit.limit, now // limit.width << COUNT_BITS | limit.limit)
+    return None
+
+
+def mend(
+    limit: Limit | Ladder, meta: int, found_check: int, payload: Payload, digest: int, now: int
+) -> State:
+    """What to believe of a cell whose check does not hold: nothing milder than any word of it says.
+
+    A bucket's state stands there twice, plain and in the check, and a write by half leaves one of the two
+    behind: the later instant is the stricter one. Of any other state the strictest is assumed.
+    """
+    if isinstance(limit, TokenBucket) and meta == BUCKET_META and payload[2] == limit.drain:
+        other = found_check ^ payload[1] ^ payload[2] ^ digest
+        return payload[1] << LOW_BITS | max(payload[0], other if 0 <= other < TOP else LOW)
+    return exhausted(limit, now)
+
+
+def coarsen(state: Ring, most: int) -> Ring:
+    """Merge the oldest sub-windows into younger ones until `most` entries are left (1 or more).
+
+    Nothing is forgotten earlier than before, only later: the promise holds.
+
+    >>> coarsen((6, 1 << 32 | 1, 2 << 32 | 2, 3 << 32 | 3), 2) == (6, 2 << 32 | 3, 3 << 32 | 3)
+    True
+    """
+    entries = state[1:]
+    surplus = len(entries) - most
+    if surplus <= 0:
+        return state
+    merged = sum(entry & COUNT for entry in entries[:surplus])
+    return (state[0], entries[surplus] + merged, *entries[surplus + 1 :])
+
+
+def refuse_unknown(limit: Limit) -> None:
+    """Raise `ConfigurationError` for an algorithm whose state has no layout here."""
+    if not isinstance(limit, (TokenBucket, SlidingWindow)):
+        raise ConfigurationError(
+            "limit",
+            limit,
+            "SharedMemoryStore holds TokenBucket and SlidingWindow; use MemoryStore for others",
+        )

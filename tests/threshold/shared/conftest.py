@@ -1,0 +1,36 @@
+"""Names of stores that nobody else uses, and that are gone after the test."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from threshold import ConfigurationError
+from threshold.stores.shared import SharedMemoryStore
+
+_RUN = f"test-{os.getpid()}-{secrets.token_hex(4)}"
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    """A store name of this test's own."""
+    own = f"{_RUN}-{next(_numbers)}"
+    yield own
+    with contextlib.suppress(ConfigurationError):
+        SharedMemoryStore.remove(own)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_store_is_left_behind() -> Iterator[None]:
+    """Delete what the tests of this session made in the shared folder."""
+    yield
+    folder = f"/dev/shm/threshold-{os.geteuid()}"
+    for left in Path(folder).glob(f"{_RUN}*"):
+        left.unlink()

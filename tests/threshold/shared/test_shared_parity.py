@@ -1,0 +1,86 @@
+"""Random plans at random instants: the shared store and the one in memory say the same, field by field."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from threshold import Ladder, MemoryStore, Rung, SlidingWindow, TokenBucket
+from threshold.plan import Limit, Plan, Rule, State
+from threshold.stores.shared import SharedMemoryStore
+from threshold.testing import ManualClock
+
+_LADDER = Ladder(
+    [Rung(forgive=True), Rung(cooldown=20), Rung(cooldown=40, shadow=99), Rung(ban=70)], decay=300
+)
+_LIMITS: tuple[Limit, ...] = (
+    TokenBucket("7/second", burst=20),
+    TokenBucket("999983/minute", burst=50),
+    TokenBucket("999999937/hour", burst=900_000_000),
+    TokenBucket("1/year"),
+    SlidingWindow("5 per 10 seconds"),
+    SlidingWindow("200/minute"),
+    SlidingWindow("500 per 20 seconds", precision=360),
+    SlidingWindow("50 per 3 ms", precision=360),
+    SlidingWindow("40 per 100 ms", precision=50),
+    SlidingWindow("0/day"),
+)
+_STEPS = (0, 1, 2, 7, 9, 100, 2_000, 30_000, 60_000, 1_000_000, 1_100_000, 20_000_000)
+
+
+def _live(store: MemoryStore | SharedMemoryStore, rules: list[Rule], now: int) -> list[State]:
+    """The states that still matter: what is at rest may be forgotten, or not yet."""
+    keys = [(rule, rule.scope + who) for rule in rules for who in "af"]
+    states = store.state([key for _, key in keys])
+    return [
+        state if state is not None and rule.limit.rests_at(state) > now else None
+        for (rule, _), state in zip(keys, states, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("start", [0, 10**12, 17 * 10**14])
+@pytest.mark.parametrize("seed", range(3))
+def test_says_what_the_store_in_memory_says_over_random_plans(name: str, start: int, seed: int) -> None:
+    rng = Random(f"{start} {seed}")
+    clock = ManualClock(start)
+    memory = MemoryStore(clock=clock)
+    shared = [SharedMemoryStore(name, 3_000, clock=clock) for _ in range(2)]
+    rules = [Rule.of(f"r{i}", "user", limit, strikes=i % 2 == 0) for i, limit in enumerate(_LIMITS)]
+    takes = [[store.bind(rule) for rule in rules] for store in (memory, *shared)]
+    charged: list[tuple[Plan, int]] = []
+    for _ in range(2_500):
+        clock.advance_us(rng.choice(_STEPS) * rng.choice((0, 0, 1)))
+        store = rng.choice(shared)
+        who = rng.choice("abcdef")
+        cost = rng.choice((0, 1, 1, 1, 2, 3, 40, 10**7))
+        dice = rng.random()
+        if dice < 0.5:
+            i = rng.randrange(len(rules))
+            key = rules[i].scope + who
+            expected = takes[0][i](key, cost)
+            assert takes[1 + shared.index(store)][i](key, cost)[:3] == expected[:3]
+        elif dice < 0.9:
+            chosen = tuple(rng.sample(rules, rng.randint(1, 5)))
+            keys = tuple(rule.scope + who for rule in chosen)
+            ladder = rng.choice((None, _LADDER))
+            abuse = None if ladder is None else f"abuse\0{who}"
+            plan = Plan(chosen, keys, cost, abuse, ladder, who, rng.random() < 0.2)
+            outcome, twin = store.decide(plan), memory.decide(plan)
+            if outcome.allowed and not plan.peek:
+                charged.append((plan, outcome.at))
+            for each in (outcome, twin):
+                each.found = [answer[:3] for answer in each.found]  # type: ignore[misc]
+            assert outcome == twin
+        elif dice < 0.95 and charged:
+            plan, at = charged.pop(rng.randrange(len(charged)))
+            memory.refund(plan, at)
+            store.refund(plan, at)
+        elif dice < 0.97:
+            keys = (*(rule.scope + who for rule in rng.sample(rules, 3)), f"abuse\0{who}")
+            memory.reset(keys)
+            store.reset(keys)
+        assert _live(store, rules, clock()) == _live(memory, rules, clock())
+    assert shared[0].damaged == shared[0].recovered == shared[0].overflowed == 0
+    for store in shared:
+        store.close()
