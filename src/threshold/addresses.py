@@ -14,6 +14,7 @@ from .errors import ConfigurationError
 
 _MAPPED = b"\0" * 10 + b"\xff\xff"
 _NAT64 = b"\0\x64\xff\x9b" + b"\0" * 8
+_IPV4_IN_IPV6 = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
 
 Network = IPv4Network | IPv6Network
 
@@ -81,6 +82,10 @@ class Networks:
                 raise ConfigurationError(
                     field, cidr, 'give a network such as "10.0.0.0/8" or "2001:db8::/32", host bits zero'
                 ) from None
+            if any(parsed[-1].version == 6 and parsed[-1].subnet_of(block) for block in _IPV4_IN_IPV6):
+                raise ConfigurationError(
+                    field, cidr, 'such addresses count as IPv4: write the IPv4 network, e.g. "10.0.0.0/8"'
+                )
         self.networks: tuple[Network, ...] = tuple(parsed)
         self._v4 = [_masked(network) for network in parsed if network.version == 4]
         self._v6 = [_masked(network) for network in parsed if network.version == 6]
