@@ -21,6 +21,7 @@ from .http.protocols import ASGIApp, Receive, Scope, Send
 from .http.waiting import Waiting
 from .http.websocket_messages import TRY_AGAIN_LATER, LimitedSocket, MessageLimit
 from .http.workers import warn_if_divided
+from .policy import Policy
 from .stores.base import AsyncStore, Store
 from .threshold import AsyncThreshold, Threshold
 from .tiers import LimitLike
@@ -107,15 +108,9 @@ class ThresholdMiddleware:
             check_function(field, function, asynchronous=True)
         shell.check_cost(cost)
         self.app = app
-        self.threshold = shell.guard(policy, store, hooks, default_store)
+        self.threshold = _threshold(policy, store, hooks)
         """The front end asked for each request; unban callers here."""
-        if isinstance(self.threshold, Threshold):
-            if getattr(self.threshold.store, "blocking", False):
-                remedy = "its store would block the event loop: give an AsyncThreshold over the async twin"
-                raise ConfigurationError("policy", policy, remedy)
-            self._local: Threshold | None = self.threshold
-        else:
-            self._local = self.threshold.local
+        self._local = self.threshold if isinstance(self.threshold, Threshold) else self.threshold.local
         self._tenant = tenant
         self._user = user
         self._tier = tier
@@ -243,6 +238,19 @@ class ThresholdMiddleware:
         except Exception:
             shell.logger.exception("on_refused failed; the standard refusal went out instead")
             return None
+
+
+def _threshold(
+    policy: shell.Guarded, store: Store | AsyncStore | None, hooks: Iterable[Hook]
+) -> Threshold | AsyncThreshold:
+    """The front end for a policy; its store must not block the event loop."""
+    if isinstance(policy, Policy):
+        return AsyncThreshold(policy, default_store() if store is None else store, hooks=hooks)
+    front = shell.ready(policy, store, hooks)
+    if isinstance(front, Threshold) and getattr(front.store, "blocking", False):
+        remedy = "its store would block the event loop: give an AsyncThreshold over the async twin"
+        raise ConfigurationError("policy", policy, remedy)
+    return front
 
 
 def _joined(scope: Scope, name: bytes) -> str | None:

@@ -23,6 +23,17 @@ from .rate import SECOND
 
 Style = Literal["ietf", "x", "both", "none"]
 STYLES: tuple[Style, ...] = ("ietf", "x", "both", "none")
+NAMES = (
+    "RateLimit-Policy",
+    "RateLimit",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+    "X-RateLimit-Warning",
+    "X-RateLimit-Banned",
+    "Retry-After",
+)
+"""Every field that `fields` may set."""
 
 
 class Rules(tuple[Rule, ...]):

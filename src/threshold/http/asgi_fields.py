@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable
 
+from ..headers import NAMES
 from ..verdict import Verdict
 from .protocols import Fields, Message, Send
 
-_WIRE = {
-    name: name.lower().encode()
-    for name in (
-        "RateLimit-Policy",
-        "RateLimit",
-        "X-RateLimit-Limit",
-        "X-RateLimit-Remaining",
-        "X-RateLimit-Reset",
-        "X-RateLimit-Warning",
-        "X-RateLimit-Banned",
-        "Retry-After",
-    )
-}
-_OURS = frozenset(_WIRE.values())
+_WIRE = {name: name.lower().encode() for name in NAMES}
+OURS = frozenset(_WIRE.values())
 STARTS = frozenset({"http.response.start", "websocket.http.response.start", "websocket.accept"})
 
 
@@ -37,7 +26,7 @@ def merged(headers: Iterable[tuple[bytes, bytes]] | None, fields: Fields) -> Fie
     """
     said = list(headers or ())
     for name, _ in said:
-        if name.lower() in _OURS:
+        if name.lower() in OURS:
             taken = {name.lower() for name, _ in said}
             return said + [field for field in fields if field[0] not in taken]
     return said + fields

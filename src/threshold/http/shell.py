@@ -7,7 +7,7 @@ request pass and is logged; trouble in the app's own functions (identity, cost) 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from ..addresses import group
 from ..errors import ConfigurationError
@@ -23,23 +23,21 @@ logger = logging.getLogger("threshold")
 Guarded = Policy | Threshold | AsyncThreshold
 
 
-def guard(
-    policy: Guarded, store: Store | AsyncStore | None, hooks: Iterable[Hook], default: Callable[[], Store]
-) -> AsyncThreshold | Threshold:
-    """The front end for a policy: the one given, or one over the store, or over the default store.
+def ready(
+    front: Threshold | AsyncThreshold, store: Store | AsyncStore | None, hooks: Iterable[Hook]
+) -> Threshold | AsyncThreshold:
+    """A front end that was given where a policy may stand, checked.
 
     Raises:
-        ConfigurationError: for a store or hooks next to a front end that has its own.
+        ConfigurationError: when it is none, or a store or hooks stand next to its own.
     """
-    if isinstance(policy, (Threshold, AsyncThreshold)):
-        if store is not None:
-            raise ConfigurationError("store", store, "drop it: the Threshold given as policy has its own")
-        if tuple(hooks):
-            raise ConfigurationError("hooks", hooks, "give them to the Threshold instead")
-        return policy
-    if not isinstance(policy, Policy):
-        raise ConfigurationError("policy", policy, "give a Policy, e.g. Policy.default()")
-    return AsyncThreshold(policy, default() if store is None else store, hooks=hooks)
+    if not isinstance(front, (Threshold, AsyncThreshold)):
+        raise ConfigurationError("policy", front, "give a Policy, e.g. Policy.default()")
+    if store is not None:
+        raise ConfigurationError("store", store, "drop it: the Threshold given as policy has its own")
+    if tuple(hooks):
+        raise ConfigurationError("hooks", hooks, "give them to the Threshold instead")
+    return front
 
 
 def check_cost(cost: object) -> None:

@@ -1,0 +1,36 @@
+"""Header fields on the way out of a WSGI app: ours added once, the app's own never overwritten."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..headers import NAMES
+from .protocols import Headers, StartResponse, Write
+
+_OURS = frozenset(name.lower() for name in NAMES)
+
+
+def merged(headers: Headers, fields: Headers) -> Headers:
+    """The app's header fields and ours; what the app said itself stays as it said it.
+
+    >>> merged([("retry-after", "9")], [("Retry-After", "1"), ("RateLimit", "x")])
+    [('retry-after', '9'), ('RateLimit', 'x')]
+    """
+    said = list(headers)
+    for name, _ in said:
+        if name.lower() in _OURS:
+            taken = {name.lower() for name, _ in said}
+            return said + [field for field in fields if field[0].lower() not in taken]
+    return said + fields
+
+
+def announcing(start_response: StartResponse, fields: Headers) -> StartResponse:
+    """A `start_response` that adds the fields, again if the app starts over with `exc_info`."""
+
+    def announce(status: str, headers: Headers, exc_info: Any = None) -> Write:
+        # A new list: an app may use one for all its responses.
+        if exc_info is None:
+            return start_response(status, merged(headers, fields))
+        return start_response(status, merged(headers, fields), exc_info)
+
+    return announce
