@@ -97,8 +97,11 @@ class Policy:
         self.tiers = tenant if tenant is None or isinstance(tenant, Tiers) else Tiers({"all": tenant}, "all")
         self._allow = addresses.Networks("allow", allow)
         self._allow_users = frozenset(texts("allow_users", allow_users))
+        if "" in self._allow_users:
+            raise ConfigurationError("allow_users", "", "an empty user is nobody: name users, or drop it")
         self._exempt = bool(self._allow or self._allow_users)
-        scope = ("dry:" if dry_run else "") + (f"{name}:" if name != "default" else "")
+        # Length and "@" keep names apart from each other, from rules and from rehearsals, whatever they are.
+        scope = ("dry" if dry_run else "") + (f"@{len(name)}:{name}:" if dry_run or name != "default" else "")
         self._abuse_scope = f"{scope}abuse\0"
         self._layers = Layers(
             scope,
@@ -175,7 +178,7 @@ class Policy:
             return None
         ladder = self.ladder
         if ladder is not None and (
-            user or (self.strike_anonymous and caller.address and address != _NO_ADDRESS)
+            user or (self.strike_anonymous and address is not None and address != _NO_ADDRESS)
         ):
             return Plan(column.rules, tuple(keys), cost, self._abuse_scope + who, ladder, tenant or who)
         return Plan(column.rules, tuple(keys), cost, None, None, tenant or who)
@@ -185,13 +188,11 @@ class Policy:
         rules = plan.rules
         assert isinstance(rules, Rules)
         if outcome.allowed:
-            if outcome.strike:
-                verdict = Verdict(True, 200, outcome, rules, self.headers, 0.0, True)
-            elif outcome.shadowed and plan.ladder is not None:
+            delay = 0.0
+            if outcome.shadowed and plan.ladder is not None:
                 low, high = plan.ladder.delay_us
-                verdict = Verdict(True, 200, outcome, rules, self.headers, random.uniform(low, high) / SECOND)
-            else:
-                verdict = Verdict(True, 200, outcome, rules, self.headers)
+                delay = random.uniform(low, high) / SECOND
+            verdict = Verdict(True, 200, outcome, rules, self.headers, delay, outcome.strike > 0)
         else:
             retry = longest_retry(outcome)
             verdict = Verdict(
