@@ -13,6 +13,7 @@ from typing import ClassVar
 from ..plan import Outcome, Plan, State
 from .base import Clock
 from .circuit import OnTrouble
+from .redis_async import AsyncRedisStore
 from .redis_client import connection_kwargs
 from .redis_front import RedisFront
 from .redis_keys import DEFAULT_PREFIX
@@ -20,7 +21,7 @@ from .redis_server import RedisServer
 from .resp import command
 from .wire import blob_of_one, numbers_of, outcome_at, refund_blob, state_of
 
-__all__ = ["RedisStore"]
+__all__ = ["AsyncRedisStore", "RedisStore"]
 
 
 class RedisStore(RedisFront):

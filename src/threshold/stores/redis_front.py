@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from ..errors import ConfigurationError
 from ..plan import Limit, Outcome, Plan
@@ -20,6 +21,8 @@ from .wire import (
     TAKE,
     Ask,
     Shapes,
+    blob_of_many,
+    blob_of_one,
     check_limit,
 )
 
@@ -79,6 +82,15 @@ class RedisFront:
             min(plan.cost, COST_CEILING),
             PEEK if plan.peek else TAKE,
         )
+
+    def _pack(self, asks: Sequence[Ask], by_text: bool) -> bytes:
+        """One command for one or many decisions."""
+        if len(asks) == 1:
+            names, blob = asks[0].names, blob_of_one(asks[0], self._now())
+        else:
+            names = [name for ask in asks for name in ask.names]
+            blob = blob_of_many(asks, self._now())
+        return self._packer.eval(names, blob) if by_text else self._packer.evalsha(names, blob)
 
     def _learn(self, plan: Plan, outcome: Outcome, sure: int) -> Outcome:
         if sure:

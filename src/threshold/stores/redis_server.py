@@ -123,8 +123,8 @@ class RedisServer:
                 self._on_connect(connection)
         except (RedisError, OSError) as error:
             connection.disconnect()
-            self.circuit.failed(f"cannot connect: {_line(error)}")
-            raise StoreUnavailable(f"cannot connect: {_line(error)}; nothing was charged") from error
+            self.circuit.failed(f"cannot connect: {line_of(error)}")
+            raise StoreUnavailable(f"cannot connect: {line_of(error)}; nothing was charged") from error
         left = self._budget - (time.monotonic() - now)
         if left <= 0:
             connection.disconnect()
@@ -168,8 +168,8 @@ class RedisServer:
         # server is, the next attempt to connect will tell.
         self.drop()
         if isinstance(error, Disconnected):
-            return StoreUnavailable(f"connection lost: {_line(error)}; whether it was charged is unknown")
-        return StoreUnavailable(f"unreadable reply: {_line(error)}; whether it was charged is unknown")
+            return StoreUnavailable(f"connection lost: {line_of(error)}; whether it was charged is unknown")
+        return StoreUnavailable(f"unreadable reply: {line_of(error)}; whether it was charged is unknown")
 
 
 def _alive(connection: Any) -> bool:
@@ -180,7 +180,8 @@ def _alive(connection: Any) -> bool:
         return False
 
 
-def _line(error: BaseException) -> str:
+def line_of(error: BaseException) -> str:
+    """The first line of an error, or its kind where it says nothing."""
     return (str(error) or type(error).__name__).partition("\n")[0][:200]
 
 

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+from itertools import groupby
 from random import Random
 
 import pytest
 
 from threshold import MemoryStore
-from threshold.stores.redis import RedisStore
+from threshold.plan import Plan
+from threshold.stores.redis import AsyncRedisStore, RedisStore
 from threshold.testing import ManualClock
 
 from .servers import Server
-from .walks import START, Twin, fields, shown, steps
+from .walks import START, Step, Twin, fields, shown, steps
+
+
+def record(plan: Plan) -> str:
+    return f"abuse\0{plan.group}"
+
+
+def held(twin: Twin, plan: Plan) -> list[object]:
+    """What a store must hold for a plan, as `state` shows it."""
+    pairs = zip(plan.rules, plan.keys, strict=True)
+    return [*(shown(rule, twin.states.get(key)) for rule, key in pairs), twin.records.get(record(plan))]
 
 
 def compare(server: Server, seed: int, count: int) -> dict[str, int]:
-    """Walk once; returns what was met on the way."""
+    """Walk once with RedisStore and MemoryStore; returns what was met on the way."""
     rng = Random(seed)
     twin = Twin()
     clock = ManualClock(START)
@@ -37,7 +50,7 @@ def compare(server: Server, seed: int, count: int) -> dict[str, int]:
                 store.refund(plan, step.at)
         elif step.what == "reset":
             for store in stores:
-                store.reset((*plan.keys, f"abuse\0{plan.group}"))
+                store.reset((*plan.keys, record(plan)))
         else:
             assert expected is not None
             for store in stores:
@@ -48,13 +61,40 @@ def compare(server: Server, seed: int, count: int) -> dict[str, int]:
             met["banned"] += expected.banned
             met["shadowed"] += expected.shadowed
         if n % 5 == 0:
-            wanted = [
-                shown(rule, twin.states.get(key)) for rule, key in zip(plan.rules, plan.keys, strict=True)
-            ]
-            wanted.append(twin.records.get(f"abuse\0{plan.group}"))
-            assert remote.state((*plan.keys, f"abuse\0{plan.group}")) == wanted, where
+            assert remote.state((*plan.keys, record(plan))) == held(twin, plan), where
     remote.close()
     return met
+
+
+async def compare_in_batches(server: Server, seed: int, count: int) -> int:
+    """Walk once with AsyncRedisStore, everything of one instant at once; returns the largest batch."""
+    twin = Twin()
+    clock = ManualClock(START)
+    store = AsyncRedisStore(server.url, prefix=secrets.token_hex(6), clock=clock, remember=0, budget=5)
+    walk = list(steps(Random(seed), count, twin, back=seed % 2 == 0))
+    largest = 0
+
+    def turn(pair: tuple[Step, object]) -> tuple[int, str]:
+        return pair[0].now, pair[0].what
+
+    for (now, what), group in groupby(walk, key=turn):
+        clock.now_us = now
+        pairs = list(group)
+        if what == "decide":
+            largest = max(largest, len(pairs))
+            outcomes = await asyncio.gather(*(store.decide(step.plan) for step, _ in pairs))
+            for outcome, (step, expected) in zip(outcomes, pairs, strict=True):
+                assert expected is not None
+                assert fields(outcome) == fields(expected), f"seed {seed}: {step}"
+        for step, _ in pairs:
+            if what == "refund":
+                await store.refund(step.plan, step.at)
+            elif what == "reset":
+                await store.reset((*step.plan.keys, record(step.plan)))
+    for step, _ in walk:
+        assert await store.state((*step.plan.keys, record(step.plan))) == held(twin, step.plan)
+    await store.aclose()
+    return largest
 
 
 def test_script_and_engine_agree_in_every_field(any_server: Server) -> None:
@@ -65,7 +105,13 @@ def test_script_and_engine_agree_in_every_field(any_server: Server) -> None:
     assert min(total.values()) > 50, f"the walks missed something: {total}"
 
 
+def test_decisions_that_travel_together_are_decided_one_after_the_other(any_server: Server) -> None:
+    largest = [asyncio.run(compare_in_batches(any_server, seed, 400)) for seed in range(5000, 5040)]
+    assert max(largest) >= 5, f"the walks missed something: {largest}"
+
+
 @pytest.mark.soak
 def test_script_and_engine_agree_for_hundreds_of_thousands_of_steps(any_server: Server) -> None:
-    for seed in range(1000, 1500):
+    for seed in range(10_000, 10_400):
         compare(any_server, seed, 600)
+        asyncio.run(compare_in_batches(any_server, seed, 600))

@@ -1,0 +1,346 @@
+"""RedisLine: one server as one event loop sees it. Decisions asked for in the same turn travel together.
+
+Whoever asks puts a decision in the queue and waits for a future. One task writes: it takes all that is
+queued, at most `MOST` decisions to a command, and sends without waiting for replies, so that the server works
+on one batch while the next is packed; a lone decision goes out in the same turn. Another task reads, and
+answers the waiters in the order they asked. A single timer watches the oldest of them.
+
+Knows connections, time and queues; of plans only how to pack several into one command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from redis.exceptions import RedisError, ResponseError
+
+from ..errors import StoreUnavailable
+from .circuit import Circuit
+from .faults import code_of, explained
+from .redis_server import line_of
+from .wire import Ask, numbers_of, outcome_at
+
+MOST = 64
+"""Decisions to one command: more would keep the server from everybody else for milliseconds."""
+MOST_NAMES = 1024
+MOST_QUEUED = 8192
+"""Decisions that wait at once; one more is refused at once."""
+_GRACE_TURNS = 4
+"""Turns a late reply is given: it may have been in time and this loop busy."""
+
+Pack = Callable[[Sequence[Ask], bool], bytes]
+"""Pack decisions into one command, by the script's name or (True) by its text."""
+
+
+class Batch:
+    """Decisions that share one command and one reply."""
+
+    __slots__ = ("asks", "by_text", "since", "waiters")
+
+    def __init__(self, since: float) -> None:
+        self.asks: list[Ask] = []
+        self.waiters: list[asyncio.Future[Any]] = []
+        self.since = since
+        self.by_text = False
+
+    def command(self, pack: Pack) -> bytes:
+        """The command that asks for all of them."""
+        return pack(self.asks, self.by_text)
+
+    def answer(self, reply: bytes) -> None:
+        """Hand each waiter its outcome."""
+        numbers = numbers_of(reply)
+        at = 1
+        for ask, waiter in zip(self.asks, self.waiters, strict=True):
+            outcome, sure, at = outcome_at(numbers, at, ask.shape.takes)
+            if not waiter.done():
+                waiter.set_result((outcome, sure))
+
+    def fail(self, error: Exception) -> None:
+        """Tell every waiter that there is no answer."""
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_exception(_own(error))
+
+
+class Single:
+    """One command of any other kind."""
+
+    __slots__ = ("by_text", "name", "since", "text", "waiter")
+
+    def __init__(
+        self, since: float, name: bytes, text: Callable[[], bytes] | None, waiter: asyncio.Future[Any]
+    ) -> None:
+        self.since = since
+        self.name = name
+        self.text = text
+        self.waiter = waiter
+        self.by_text = text is None
+
+    def command(self, pack: Pack) -> bytes:
+        """The packed command."""
+        return self.text() if self.by_text and self.text is not None else self.name
+
+    def answer(self, reply: Any) -> None:
+        """Hand the reply over."""
+        if not self.waiter.done():
+            self.waiter.set_result(reply)
+
+    def fail(self, error: Exception) -> None:
+        """Tell the waiter that there is no reply."""
+        if not self.waiter.done():
+            self.waiter.set_exception(_own(error))
+
+
+class RedisLine:
+    """Ask one server from one event loop, over one connection.
+
+    Args:
+        connect: builds an unconnected redis-py asyncio connection.
+        pack: packs decisions into one command.
+        apart: what must be equal in decisions that share a command; None when all may.
+        budget: seconds from asking to the answer, connecting included.
+        circuit: told about failures; asked before each decision.
+        on_connect: awaited with each new connection, before it is used.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Any],
+        pack: Pack,
+        apart: Callable[[Ask], object] | None,
+        budget: float,
+        circuit: Circuit,
+        on_connect: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.circuit = circuit
+        self._connect = connect
+        self._pack = pack
+        self._apart = apart
+        self._budget = budget
+        self._on_connect = on_connect
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[Batch | Single] = deque()
+        self._sent: deque[Batch | Single] = deque()
+        self._open: dict[object, Batch] = {}
+        """Batches in the queue that still take decisions, by what keeps them apart."""
+        self._count = 0
+        self._connection: Any = None
+        self._writer: asyncio.Task[None] | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._wake: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._chores: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def ask(self, ask: Ask) -> asyncio.Future[Any]:
+        """Queue a decision; the future's result is (outcome, microseconds for which a refusal is sure)."""
+        self._enter()
+        waiter: asyncio.Future[Any] = self._loop.create_future()
+        kind = None if self._apart is None else self._apart(ask)
+        batch = self._open.get(kind)
+        if batch is None:
+            batch = self._open[kind] = Batch(self._loop.time())
+            self._add(batch)
+        batch.asks.append(ask)
+        batch.waiters.append(waiter)
+        self._count += 1
+        if len(batch.asks) >= MOST or len(batch.asks) * len(ask.names) >= MOST_NAMES:
+            del self._open[kind]
+        return waiter
+
+    def call(self, name: bytes, text: Callable[[], bytes] | None = None) -> asyncio.Future[Any]:
+        """Queue any other command; `text` packs it with the script's text, should the server not know it."""
+        self._enter()
+        waiter: asyncio.Future[Any] = self._loop.create_future()
+        self._open.clear()  # what is asked later must not travel earlier
+        self._add(Single(self._loop.time(), name, text, waiter))
+        self._count += 1
+        return waiter
+
+    async def close(self) -> None:
+        """Close for good; whoever still waits is told so."""
+        self._closed = True
+        self._fail_all(StoreUnavailable("the store is closed"))
+        for task in (self._writer, self._reader):
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        await self._disconnect()
+
+    def _enter(self) -> None:
+        if not self.circuit.closed:
+            self.circuit.enter()
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        if self._count >= MOST_QUEUED:
+            raise StoreUnavailable(f"{MOST_QUEUED} decisions are waiting already; nothing was charged")
+
+    def _add(self, entry: Batch | Single) -> None:
+        self._queue.append(entry)
+        if self._wake is not None:
+            if not self._wake.done():
+                self._wake.set_result(None)
+        elif self._writer is None or self._writer.done():
+            self._writer = self._loop.create_task(self._write())
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._budget, self._watch, _GRACE_TURNS)
+
+    async def _write(self) -> None:
+        try:
+            while not self._closed:
+                if not self._queue:
+                    self._wake = self._loop.create_future()
+                    await self._wake
+                    self._wake = None
+                if self._connection is None and not await self._open_connection():
+                    continue
+                while self._queue and self._connection is not None:
+                    entry = self._queue.popleft()
+                    self._shut(entry)
+                    self._sent.append(entry)
+                    await self._send(entry)
+        finally:
+            self._wake = None
+            self._fail_all(StoreUnavailable("the event loop is closing"))
+            await self._disconnect()
+
+    async def _send(self, entry: Batch | Single) -> None:
+        try:
+            await self._connection.send_packed_command((entry.command(self._pack),), False)
+        except (RedisError, OSError) as error:
+            await self._lost(error)
+
+    def _shut(self, entry: Batch | Single) -> None:
+        """What is sent takes no more decisions."""
+        if self._open:
+            for kind, batch in self._open.items():
+                if batch is entry:
+                    del self._open[kind]
+                    return
+
+    async def _open_connection(self) -> bool:
+        connection = self._connect()
+        try:
+            async with asyncio.timeout(self._budget):
+                await connection.connect()
+                if self._on_connect is not None:
+                    await self._on_connect(connection)
+        except (RedisError, OSError, TimeoutError) as error:
+            await connection.disconnect(nowait=True)
+            reason = f"cannot connect: {line_of(error)}"
+            self.circuit.failed(reason)
+            self._fail_all(StoreUnavailable(f"{reason}; nothing was charged"))
+            return False
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        self._connection = connection
+        self._reader = self._loop.create_task(self._read(connection))
+        return True
+
+    async def _read(self, connection: Any) -> None:
+        try:
+            while connection is self._connection:
+                try:
+                    reply = await connection.read_response(True)
+                except ResponseError as error:
+                    if not self._refused(error):
+                        return
+                    continue
+                if not self._sent:
+                    await self._lost(RedisError("a reply that nobody asked for"))
+                    return
+                entry = self._sent.popleft()
+                self._settle(entry)
+                entry.answer(reply)
+                if not self.circuit.closed:
+                    self.circuit.answered()
+        except (RedisError, OSError) as error:
+            if connection is self._connection:
+                await self._lost(error)
+
+    def _refused(self, error: ResponseError) -> bool:
+        """The server answered with an error; say whether the connection is still good."""
+        entry = self._sent.popleft()
+        code = code_of(error)
+        if not self.circuit.closed:
+            self.circuit.answered()
+        if code == "NOSCRIPT" and not entry.by_text:
+            entry.by_text = True
+            self._requeue(entry)
+            return True
+        self._settle(entry)
+        if code in ("MOVED", "ASK", "TRYAGAIN"):
+            entry.fail(error)
+        else:
+            entry.fail(StoreUnavailable(f"{explained(error)}; nothing was charged"))
+        if code in ("READONLY", "MASTERDOWN", "LOADING"):
+            self._later(self._lost(error))
+            return False
+        return True
+
+    def _requeue(self, entry: Batch | Single) -> None:
+        """Ask again, before anything else in the queue: it was not executed."""
+        self._queue.appendleft(entry)
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def _settle(self, entry: Batch | Single) -> None:
+        self._count -= len(entry.asks) if isinstance(entry, Batch) else 1
+
+    async def _lost(self, error: BaseException) -> None:
+        """The connection is gone: what was sent may have been done; what is queued waits for the next one."""
+        told = "; whether it was charged is unknown"
+        if code_of(error) in ("READONLY", "MASTERDOWN", "LOADING"):
+            told = f": {explained(error)}"
+        failure = StoreUnavailable(f"connection lost: {line_of(error)}{told}")
+        while self._sent:
+            entry = self._sent.popleft()
+            self._settle(entry)
+            entry.fail(failure)
+        await self._disconnect()
+
+    def _watch(self, turns: int) -> None:
+        """Look after the oldest entry: fail everything when it is too late."""
+        oldest = self._sent[0] if self._sent else self._queue[0] if self._queue else None
+        if oldest is None:
+            self._timer = None
+            return
+        left = oldest.since + self._budget - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._watch, _GRACE_TURNS)
+        elif turns:
+            self._loop.call_soon(self._watch, turns - 1)
+        else:
+            self._timer = None
+            reason = f"no answer within {self._budget * 1000:.0f} ms"
+            self.circuit.failed(reason)
+            self._fail_all(StoreUnavailable(f"{reason}; whether it was charged is unknown"))
+            self._later(self._disconnect())
+
+    def _fail_all(self, error: Exception) -> None:
+        for entries in (self._sent, self._queue):
+            while entries:
+                entry = entries.popleft()
+                self._settle(entry)
+                entry.fail(error)
+        self._open.clear()
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+
+
+def _own(error: Exception) -> Exception:
+    """An error for one waiter alone: raising one object in many tasks would tangle their tracebacks."""
+    return StoreUnavailable(*error.args) if isinstance(error, StoreUnavailable) else error
