@@ -54,7 +54,9 @@ class Scenario:
 
     load: sessions per second, or users present when `unit` is "users"; then each of them starts a session
     every
-        `pace_s` seconds (0.001 to 3,600). mix: application name → weight (above 0).
+        `pace_s` seconds (0.001 to 3,600). In the closed model the load is always users, and `pace_s` (from 0)
+        is how long each of them thinks between two sessions.
+    mix: application name → weight (above 0).
     applications: every application the mix or another application names. variables: made-up values for
     templates. checks: what must hold. timeout_s: of one request (0.001 to 300).
     max_in_flight: unanswered requests at a time (1 to 20,000); more wait, which shows as lag.
@@ -79,7 +81,7 @@ class Scenario:
 
     def __post_init__(self) -> None:
         _check_name("scenario", self.name)
-        check_range("pace_s", self.pace_s, 0.001, 3600, "s")
+        check_range("pace_s", self.pace_s, 0 if self.model == "closed" else 0.001, 3600, "s")
         check_range("timeout_s", self.timeout_s, 0.001, 300, "s")
         check_range("max_in_flight", self.max_in_flight, 1, 20_000)
         check_range("seed", self.seed, 0, 2**63 - 1)
@@ -89,7 +91,8 @@ class Scenario:
             )
         if self.model == "closed":
             check_range("concurrency", round(self.concurrency), 1, MAX_CONCURRENCY)
-        check_operations(self.arrivals)
+        else:
+            check_operations(self.arrivals)
         self._check_mix()
         _check_requirements({application.name: application for application in self.applications})
         _check_templates(self)
@@ -167,7 +170,8 @@ class Scenario:
         if scale == 1:
             return self
         time = max(scale, min(1.0, 1 / self.load.duration_s))
-        load = min(1.0, max(scale, 1 / self.load.peak, 1 / (self.arrivals.total * time)))
+        least = 0.0 if self.model == "closed" else 1 / (self.arrivals.total * time)
+        load = min(1.0, max(scale, 1 / self.load.peak, least))
         return replace(
             self,
             load=self.load.scaled(load, time),

@@ -1,0 +1,150 @@
+"""What is due when: arrivals from the schedule, and sessions that pause, all woken by one timer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from array import array
+from collections.abc import Callable
+from heapq import heappop, heappush
+
+from sentinel.pacer import Schedule
+from sentinel.strand import Flow, Strand
+from sentinel.timer import Timer, make_timer
+
+NEVER = 1 << 62
+ARRIVALS_A_TURN = 32  # overdue arrivals that start before the loop gets to read answers
+
+
+class Agenda:
+    """Start sessions at their instants and resume strands at theirs.
+
+    session: given an arrival's number and instant, makes its flow. `sessions` and `strands` count what is
+    under way, `cut` the strands that were ended while they paused.
+    """
+
+    def __init__(self, session: Callable[[int, int], Flow]) -> None:
+        self.sessions = 0
+        self.strands = 0
+        self.cut = 0
+        self.over = False
+        self.end_ns = 0
+        self._session = session
+        self._instants: array[int] = array("q")
+        self._numbers: array[int] = array("q")
+        self._next = 0
+        self._pauses: list[tuple[int, int, Strand]] = []
+        self._pause_number = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: Timer | None = None
+
+    def begin(self, plan: Schedule | None, start_ns: int, end_ns: int) -> None:
+        """Take in the arrivals (none in the closed model) and set the timer for the first."""
+        self.end_ns = end_ns
+        if plan is not None:
+            self._instants = array("q", (plan.instants + start_ns).tobytes())
+            self._numbers = array("q", plan.numbers.tobytes())
+        self._loop = asyncio.get_running_loop()
+        self._timer = make_timer(self._loop, self._wake)
+        self._set_timer()
+
+    # ---- what flows ask for
+
+    def now(self) -> int:
+        """Give the instant, monotonic nanoseconds."""
+        return time.monotonic_ns()
+
+    def launch(self, flow: Flow, ended: Callable[[int], None] | None = None) -> None:
+        """Run a flow beside the others."""
+        assert self._loop is not None, "flows run between begin() and finish()"
+        self.strands += 1
+
+        def over(result: int) -> None:
+            self.strands -= 1
+            if ended is not None:
+                ended(result)
+
+        Strand(flow, over, self._loop).resume()
+
+    def launch_session(self, flow: Flow) -> None:
+        """Run a flow that counts as a session."""
+        self.sessions += 1
+        self.launch(flow, self._session_over)
+
+    def pause(self, until_ns: int) -> Pause:
+        """Build the command that waits until an instant."""
+        return Pause(self, until_ns)
+
+    def hold(self, strand: Strand, until_ns: int) -> None:
+        """Resume a strand at an instant; end it when that lies after the end of the load."""
+        if self.over or until_ns >= self.end_ns:
+            self.cut += 1
+            strand.close()
+            return
+        self._pause_number += 1
+        heappush(self._pauses, (until_ns, self._pause_number, strand))
+        if self._pauses[0][0] == until_ns:
+            self._set_timer()
+
+    # ---- the end
+
+    @property
+    def exhausted(self) -> bool:
+        """Tell whether every arrival has started."""
+        return self._next >= len(self._instants)
+
+    def finish(self) -> None:
+        """Start nothing more; strands that pause end here."""
+        self.over = True
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
+        pauses, self._pauses = self._pauses, []
+        for _, _, strand in pauses:
+            self.cut += 1
+            strand.close()
+
+    def unstarted(self) -> list[int]:
+        """Give the instants of the arrivals that were due and never started."""
+        return [at for at in self._instants[self._next :] if at < self.end_ns]
+
+    # ---- the timer
+
+    def _wake(self) -> None:
+        """Start the sessions and resume the strands that are due."""
+        if self.over:
+            return
+        now, instants = time.monotonic_ns(), self._instants
+        for _ in range(ARRIVALS_A_TURN):
+            place = self._next
+            if place >= len(instants) or instants[place] > now:
+                break
+            self._next = place + 1
+            self.launch_session(self._session(self._numbers[place], instants[place]))
+        while self._pauses and self._pauses[0][0] <= now:
+            heappop(self._pauses)[2].resume()
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        due = self._instants[self._next] if self._next < len(self._instants) else NEVER
+        if self._pauses:
+            due = min(due, self._pauses[0][0])
+        if due < NEVER and self._timer is not None:
+            self._timer.wake_at(due)
+
+    def _session_over(self, _: int) -> None:
+        self.sessions -= 1
+
+
+class Pause:
+    """Wait until an instant."""
+
+    __slots__ = ("_agenda", "_until_ns")
+
+    def __init__(self, agenda: Agenda, until_ns: int) -> None:
+        self._agenda = agenda
+        self._until_ns = until_ns
+
+    def start(self, strand: Strand) -> None:
+        """Begin waiting."""
+        self._agenda.hold(strand, self._until_ns)

@@ -1,0 +1,52 @@
+"""Removing what a run created, after its traffic and however it ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from sentinel.drivers.driver import Driver, Request, Response
+
+AT_ONCE = 8
+GONE = (404, 410)
+LONGEST_WAIT_S = 1.0
+
+
+async def clean_up(driver: Driver, requests: Sequence[Request], budget_s: float) -> dict[str, int]:
+    """Send the removing requests, the latest creation first, for at most `budget_s` seconds.
+
+    Gives {"cleaned": ..., "left_behind": ...}; empty when there was nothing to remove. A refusal (429) is
+    waited for as announced, up to a second, and tried once more.
+    """
+    if not requests:
+        return {}
+    waiting = list(requests)
+    cleaned = 0
+
+    async def worker() -> None:
+        nonlocal cleaned
+        while waiting:
+            request = waiting.pop()
+            response = await _ask(driver, request)
+            if response.status == 429:
+                await asyncio.sleep(min(response.retry_after() or LONGEST_WAIT_S, LONGEST_WAIT_S))
+                response = await _ask(driver, request)
+            cleaned += 200 <= response.status < 300 or response.status in GONE
+
+    workers = [asyncio.ensure_future(worker()) for _ in range(AT_ONCE)]
+    _, late = await asyncio.wait(workers, timeout=budget_s)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*workers, return_exceptions=True)
+    return {"cleaned": cleaned, "left_behind": len(requests) - cleaned}
+
+
+async def _ask(driver: Driver, request: Request) -> Response:
+    answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+    def done(response: Response) -> None:
+        if not answer.done():
+            answer.set_result(response)
+
+    driver.send(request, done)
+    return await answer

@@ -1,0 +1,177 @@
+"""Requests over HTTP/1.1, one at a time on each of as many kept-alive connections as it takes.
+
+No redirects, no cookies, no retries behind the caller's back, with one exception that is counted: servers
+drop idle connections (uvicorn after 5 s), and a request that ran into that before a single byte came back is
+sent once more, on a fresh connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from contextlib import suppress
+
+from sentinel.drivers.connection import Connection
+from sentinel.drivers.driver import Done, Request, Response
+from sentinel.errors import TargetError
+from sentinel.target import HttpTarget
+
+_SWEEP_S = 0.1
+
+
+class HttpDriver:
+    """Send requests to one HTTP server.
+
+    timeout_s: of one request, connecting included. idle_max: kept-alive connections that wait for work at
+    most.
+    """
+
+    def __init__(self, target: HttpTarget, *, timeout_s: float = 30.0, idle_max: int = 20_000) -> None:
+        self.target = target
+        self.counters = {"connections": 0, "retries": 0, "timeouts": 0, "connect_errors": 0}
+        self._timeout_ns = int(timeout_s * 1e9)
+        self._idle_max = idle_max
+        self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._host = b"host: %b\r\n" % target.authority.encode("ascii")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._address: tuple[str, int] | None = None
+        self._tls = ssl.create_default_context() if target.tls else None
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    async def open(self) -> None:
+        """Connect once, so that a dead target is known before the run; the connection is kept for it."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            if self.target.socket_path is None:
+                await self._resolve()
+            connection = await asyncio.wait_for(self._connect(), min(self._timeout_ns / 1e9, 10))
+        except (OSError, TimeoutError) as error:
+            raise TargetError(f"target {self.target} cannot be reached: {error or 'timed out'}") from error
+        connection.reused = True  # it may sit idle until the run starts
+        self._idle.append(connection)
+        self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
+
+    async def _resolve(self) -> None:
+        """Look the name up once, and keep the first address that answers."""
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(self.target.host, self.target.port, type=1)
+        error: OSError | None = None
+        for *_, address in found:
+            try:
+                _, writer = await asyncio.wait_for(asyncio.open_connection(*address[:2]), 5)
+            except OSError as failure:
+                error = failure
+                continue
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+            self._address = (str(address[0]), int(address[1]))
+            return
+        raise error or OSError("no address")
+
+    async def _connect(self) -> Connection:
+        loop = asyncio.get_running_loop()
+
+        def factory() -> Connection:
+            return Connection(self)
+
+        if self.target.socket_path is not None:
+            _, connection = await loop.create_unix_connection(factory, self.target.socket_path)
+        else:
+            host, port = self._address or (self.target.host, self.target.port)
+            name = self.target.host if self._tls else None
+            _, connection = await loop.create_connection(
+                factory, host, port, ssl=self._tls, server_hostname=name
+            )
+        self.counters["connections"] += 1
+        self._open.add(connection)
+        return connection
+
+    def send(self, request: Request, done: Done) -> None:
+        """Send on the connection used last, or on a new one when all are busy."""
+        if request.wire is None:
+            request.wire = self.encode(request)
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            if not connection.closed:
+                connection.begin(request, done)
+                return
+        self._send_fresh(request, done)
+
+    def encode(self, request: Request) -> bytes:
+        """Write a request as it goes over the wire."""
+        body = request.body
+        length = (
+            b"content-length: %d\r\n" % len(body)
+            if body or request.method in ("POST", "PUT", "PATCH")
+            else b""
+        )
+        head = f"{request.method} {request.target} HTTP/1.1\r\n".encode("ascii")
+        return b"".join((head, self._host, request.common.wire, request.headers.wire, length, b"\r\n", body))
+
+    def _send_fresh(self, request: Request, done: Done) -> None:
+        task = asyncio.ensure_future(self._connect_and_send(request, done))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    async def _connect_and_send(self, request: Request, done: Done) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_ns / 1e9):
+                connection = await self._connect()
+        except (OSError, TimeoutError) as error:
+            self.counters["connect_errors"] += 1
+            done(failure(f"cannot connect: {error or 'timed out'}"))
+        except asyncio.CancelledError:
+            done(failure("the run ended before the connection stood"))
+            raise
+        else:
+            connection.begin(request, done)
+
+    def connection_free(self, connection: Connection) -> None:
+        """Take back a connection that can carry another request."""
+        if len(self._idle) < self._idle_max:
+            self._idle.append(connection)
+        else:
+            connection.abort()
+
+    def connection_gone(self, connection: Connection) -> None:
+        """Forget a closed connection."""
+        self._open.discard(connection)
+        with suppress(ValueError):
+            self._idle.remove(connection)
+
+    def send_again(self, request: Request, done: Done) -> None:
+        """Send once more what an idle connection swallowed by closing."""
+        self.counters["retries"] += 1
+        self._send_fresh(request, done)
+
+    def _sweep(self) -> None:
+        """Give up requests that have waited longer than the time-out."""
+        limit = time.monotonic_ns() - self._timeout_ns
+        for connection in [one for one in self._open if one.started_ns and one.started_ns < limit]:
+            self.counters["timeouts"] += 1
+            connection.fail(f"no answer within {self._timeout_ns / 1e9:g} s")
+        if self._loop is not None:
+            self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
+
+    async def close(self) -> None:
+        """Fail what is under way and close every connection."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for task in list(self._connecting):
+            task.cancel()
+        await asyncio.gather(*self._connecting, return_exceptions=True)
+        for connection in list(self._open):
+            connection.fail("the run ended before the answer")
+            connection.abort()
+        self._idle.clear()
+        await asyncio.sleep(0)
+
+
+def failure(error: str) -> Response:
+    """Build the answer that stands for none."""
+    return Response(0, [], b"", time.monotonic_ns(), error)

@@ -1,0 +1,198 @@
+"""The engine: starts every session at its intended instant, whatever the server does, and keeps the record.
+
+Nothing on its loop takes longer than microseconds: histograms, listeners and files live on other threads, and
+the garbage collector is off while traffic flows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from datetime import UTC, datetime
+
+import numpy as np
+
+from sentinel.agenda import Agenda
+from sentinel.cleanup import clean_up
+from sentinel.drivers.driver import Driver
+from sentinel.errors import ConfigurationError
+from sentinel.options import Options, Run
+from sentinel.pacer import Schedule, schedule
+from sentinel.player import Player, closed_user
+from sentinel.quiet import quiet, sweep
+from sentinel.recorder import Listener, Recorder
+from sentinel.scenario import Scenario
+from sentinel.script import write_scripts
+from sentinel.sender import Sender
+from sentinel.sources import Draws
+from sentinel.strand import FAILED
+from sentinel.tally import make_record
+from sentinel.users import Users
+from sentinel.void import lag_limit_ns
+
+NS = 1_000_000_000
+HEAD_START_NS = 20_000_000  # between being ready and the first intended instant
+HOUSEKEEPING_S = 0.1
+
+
+class Engine:
+    """Run one scenario once, through one driver.
+
+    listener hears of every second on the recorder's thread. Raises ConfigurationError for a load without
+    arrivals.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        driver: Driver,
+        options: Options | None = None,
+        listener: Listener | None = None,
+    ) -> None:
+        self.scenario = scenario
+        self.options = options = options or Options()
+        self._driver = driver
+        self._plan: Schedule | None = None
+        if scenario.model == "open":
+            self._plan = schedule(scenario.arrivals, scenario.spacing, scenario.seed, options.segment)
+        scripts, series = write_scripts(scenario)
+        self._limit_ns = lag_limit_ns(scenario.tightest_latency_ms())
+        self._recorder = Recorder(series, self._limit_ns, columns=options.columns, listener=listener)
+        users = Users(scenario.users, scenario.user_count)
+        self._sender = Sender(
+            driver,
+            self._recorder,
+            users,
+            scenario.max_in_flight,
+            columns=options.columns,
+            capture=options.capture,
+        )
+        self._agenda = Agenda(lambda number, at_ns: self._player.session(number, at_ns))
+        self._player = Player(scenario, scripts, users, self._sender, self._agenda)
+        self._start_ns = 0
+        self._stopped = False
+        self._mark_ns = 0
+        self._mark_cpu_ns = 0
+        self._beat_number = -1
+        self._last_beat = (0.0, 0.0, 0.0)
+        self._samples: list[tuple[int, int]] = []
+
+    def stop(self) -> None:
+        """End the run early but cleanly: no new requests, and the record says "partial"."""
+        if not self._agenda.over:
+            self._stopped = True
+            self._agenda.end_ns = min(self._agenda.end_ns, max(time.monotonic_ns(), self._start_ns))
+            self._agenda.finish()
+
+    async def run(self) -> Run:
+        """Run the scenario; raise TargetError when the target cannot be reached."""
+        await self._driver.open()
+        started = datetime.now(UTC)
+        cleaned: dict[str, int] = {}
+        try:
+            with quiet():
+                self._start_ns = self._first_instant()
+                ahead_s = (self._start_ns - time.monotonic_ns()) / NS
+                started = datetime.fromtimestamp(time.time() + ahead_s, UTC)
+                try:
+                    await self._traffic()
+                finally:
+                    self._agenda.finish()
+        finally:
+            self._sender.closed = True
+            try:
+                cleaned = await clean_up(self._driver, self._sender.undo, self.options.cleanup_s)
+            finally:
+                await self._driver.close()
+                await asyncio.sleep(0)
+                self._beat()
+                totals = await asyncio.to_thread(self._recorder.finish, self._unsent())
+        record = make_record(
+            self.scenario,
+            self._recorder,
+            totals,
+            run_id=self.options.run_id,
+            started=started,
+            seconds=max(0, math.ceil((self._agenda.end_ns - self._start_ns) / NS - 1e-9)),
+            stopped=self._stopped,
+            limit_ns=self._limit_ns,
+            errors=self._sender.errors(),
+            counters={**self._counters(), **cleaned},
+        )
+        return Run(record, self._recorder.columns(self._sender.captured))
+
+    def _first_instant(self) -> int:
+        options, now = self.options, time.monotonic_ns() + HEAD_START_NS
+        wall = time.time() + HEAD_START_NS / NS
+        if options.start_at is not None:
+            if options.start_at < wall:
+                ago = wall - options.start_at
+                raise ConfigurationError(
+                    f"start_at is {options.start_at}, {ago:.3f} s ago; choose a later instant"
+                )
+            return now + round((options.start_at - wall) * NS)
+        return now + round((-wall % options.align_s) * NS) if options.align_s else now
+
+    async def _traffic(self) -> None:
+        """Let sessions start until the load is over, then wait for their answers."""
+        start_ns, agenda = self._start_ns, self._agenda
+        self._recorder.start(start_ns)
+        agenda.begin(self._plan, start_ns, start_ns + round(self.scenario.load.duration_s * NS))
+        if self._plan is None:
+            self._launch_users()
+        self._mark_ns, self._mark_cpu_ns = start_ns, time.thread_time_ns()
+        wait_s = self.scenario.timeout_s if self.options.drain_s is None else self.options.drain_s
+        while not (agenda.over and not agenda.strands):
+            await asyncio.sleep(HOUSEKEEPING_S)
+            now = time.monotonic_ns()
+            if now < start_ns:
+                self._mark_cpu_ns = time.thread_time_ns()
+                continue
+            self._samples.append((agenda.sessions, self._sender.in_flight))
+            if now >= start_ns + (self._beat_number + 2) * NS:
+                self._beat()
+                sweep()
+            too_late = now >= agenda.end_ns + round(wait_s * NS)
+            if now >= agenda.end_ns and (agenda.exhausted or too_late):
+                agenda.finish()
+            if too_late:
+                break
+        self._beat()
+
+    def _beat(self) -> None:
+        """Hand the second that ends to the recorder; a sliver of one counts with the second before."""
+        now, cpu = time.monotonic_ns(), time.thread_time_ns()
+        passed = now - self._mark_ns
+        if (passed > NS // 2 or self._beat_number < 0) and not self._sender.closed:
+            means = np.mean(self._samples, axis=0).tolist() if self._samples else [0.0, 0.0]
+            self._last_beat = (max(cpu - self._mark_cpu_ns, 0) / max(passed, 1), means[0], means[1])
+            self._beat_number = max((now - self._start_ns) // NS - 1, self._beat_number + 1)
+            self._mark_ns, self._mark_cpu_ns, self._samples = now, cpu, []
+        self._recorder.beat(max(self._beat_number, 0), *self._last_beat, self._counters())
+
+    def _launch_users(self) -> None:
+        """Start the users of the closed model, each at a moment of its own that follows from the seed."""
+        scenario, segment, start_ns = self.scenario, self.options.segment, self._start_ns
+        count, think_ns = round(scenario.concurrency), round(scenario.pace_s * NS)
+        spread_ns = min(max(think_ns, NS // 10), round(scenario.load.duration_s * NS) // 10)
+        for number in range(segment.index, count, segment.count):
+            begin_ns = start_ns + round(Draws(scenario.seed, -1 - number).share() * spread_ns)
+            self._agenda.launch_session(
+                closed_user(self._player, self._agenda, number, count, begin_ns, think_ns, self._stay_away)
+            )
+
+    def _stay_away(self, number: int) -> int:
+        """Tell a user of the closed model until when the load does not want it."""
+        now = time.monotonic_ns()
+        if self._agenda.over or now >= self._agenda.end_ns:
+            return FAILED
+        present = self.scenario.load.rate_at((now - self._start_ns) / NS)
+        return 0 if number < present else now + NS // 20
+
+    def _unsent(self) -> np.typing.NDArray[np.int64]:
+        return np.array(self._agenda.unstarted() + self._sender.unsent(), np.int64)
+
+    def _counters(self) -> dict[str, int]:
+        held = {"held_back": self._sender.held_back, "cut_sessions": self._agenda.cut}
+        return {**self._driver.counters, **held}

@@ -1,0 +1,289 @@
+"""What happened, kept as it happens: rows on the loop, histograms on a thread of their own.
+
+The engine appends one tuple per request and hands over small integer blocks; everything that takes longer
+than microseconds (sorting, bucketing, telling listeners) happens on the recorder's thread, away from the
+engine's loop.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from sentinel.histogram import Histogram
+from sentinel.machine import CpuMeter
+from sentinel.run import OUTCOMES, Tick
+
+NS = 1_000_000_000
+BLOCK = 256  # rows turned into integers at a time: about 50 µs of the loop's time
+Ints = npt.NDArray[np.int64]
+Row = tuple[
+    int, ...
+]  # code, intended, sent, done; with columns also status, user, retry-after (all nanoseconds)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """Hold every single request of a run, for audits: one entry per request in each column, in order of
+    answers.
+
+    intended, sent, done: nanoseconds of the monotonic clock. series: index into `names`. outcome: index into
+    OUTCOMES. status: 0 for no answer. user: number of the virtual user. retry_after: nanoseconds, -1 for
+    none. captured: the header asked for, per request, when one was.
+    """
+
+    intended: Ints
+    sent: Ints
+    done: Ints
+    series: Ints
+    outcome: Ints
+    status: Ints
+    user: Ints
+    retry_after: Ints
+    names: tuple[tuple[str, str], ...]
+    captured: tuple[str | None, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.sent)
+
+
+@dataclass(frozen=True, slots=True)
+class SecondReport:
+    """Tell a listener what one second of the run brought.
+
+    ticks and lag are what was *added*: rows for earlier seconds may follow in later reports, and all of them
+    merge. planned, sent, done: totals so far, per second. users, in_flight: means of the second. counters:
+    totals so far.
+    """
+
+    second: int
+    ticks: tuple[Tick, ...]
+    lag: Mapping[int, Histogram]
+    planned: tuple[int, ...]
+    sent: tuple[int, ...]
+    done: tuple[int, ...]
+    generator_cpu: float
+    others_cpu: float
+    users: float
+    in_flight: float
+    counters: Mapping[str, int]
+
+
+class Listener(Protocol):
+    """Hear of every second of a run, on the recorder's thread; slowness delays nothing but reports."""
+
+    def second(self, report: SecondReport) -> None:
+        """Take note of one second."""
+
+
+@dataclass(slots=True)
+class _Beat:
+    """Carry what the loop knows about a second that just ended."""
+
+    second: int
+    blocks: list[Ints]
+    generator_cpu: float
+    users: float
+    in_flight: float
+    counters: dict[str, int]
+
+
+@dataclass(slots=True)
+class Totals:
+    """Hold what all seconds add up to.
+
+    beats: second → generator CPU, others' CPU, sessions, requests in flight. unsent: planned, but never sent.
+    """
+
+    ticks: dict[tuple[int, int], tuple[Histogram, Histogram]] = field(default_factory=dict)
+    lag: dict[int, Histogram] = field(default_factory=dict)
+    planned: dict[int, int] = field(default_factory=dict)
+    sent: dict[int, int] = field(default_factory=dict)
+    done: dict[int, int] = field(default_factory=dict)
+    beats: dict[int, tuple[float, float, float, float]] = field(default_factory=dict)
+    unsent: int = 0
+
+
+class Recorder:
+    """Collect rows and fold them into per-second histograms of every series.
+
+    series: (application, step) of every code. on_time_ns: how late after its second's end a request still
+    counts as sent in it. columns: keep every row.
+    """
+
+    def __init__(
+        self,
+        series: tuple[tuple[str, str], ...],
+        on_time_ns: int,
+        *,
+        columns: bool = False,
+        listener: Listener | None = None,
+    ) -> None:
+        self.series = series
+        self.rows: list[Row] = []
+        self.totals = Totals()
+        self.start_ns = 0
+        self._on_time_ns = on_time_ns
+        self._kept: list[Ints] | None = [] if columns else None
+        self._listener = listener
+        self._blocks: list[Ints] = []
+        self._queue: SimpleQueue[_Beat | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="sentinel-recorder", daemon=True)
+        self._problem: BaseException | None = None
+
+    def start(self, start_ns: int) -> None:
+        """Begin: seconds are counted from this instant (monotonic nanoseconds)."""
+        self.start_ns = start_ns
+        self._thread.start()
+
+    def take(self) -> None:
+        """Turn the rows collected so far into a block of integers; the engine calls this every BLOCK rows."""
+        if self.rows:
+            block = np.array(self.rows, np.int64)
+            self.rows.clear()
+            self._blocks.append(block)
+            if self._kept is not None:
+                self._kept.append(block)
+
+    def beat(
+        self, second: int, generator_cpu: float, users: float, in_flight: float, counters: dict[str, int]
+    ) -> None:
+        """Hand a second that ended over to the thread."""
+        self.take()
+        blocks, self._blocks = self._blocks, []
+        self._queue.put(_Beat(second, blocks, generator_cpu, users, in_flight, counters))
+
+    def finish(self, unsent: Ints) -> Totals:
+        """Wait for the thread and give the totals, in which `unsent` instants count as planned.
+
+        Raises what a listener raised, if one did.
+        """
+        self._queue.put(None)
+        self._thread.join()
+        if self._problem is not None:
+            raise self._problem
+        _count(self.totals.planned, (unsent - self.start_ns) // NS)
+        self.totals.unsent = len(unsent)
+        return self.totals
+
+    def columns(self, captured: list[str | None] | None = None) -> Columns | None:
+        """Give every row as columns, when they were kept."""
+        if self._kept is None:
+            return None
+        rows = np.concatenate(self._kept) if self._kept else np.empty((0, 7), np.int64)
+        code, intended, sent, done, status, user, retry_after = rows.T
+        return Columns(
+            intended,
+            sent,
+            done,
+            code // len(OUTCOMES),
+            code % len(OUTCOMES),
+            status,
+            user,
+            retry_after,
+            self.series,
+            tuple(captured or ()),
+        )
+
+    # ---- on the thread
+
+    def _work(self) -> None:
+        meter = CpuMeter()
+        while (beat := self._queue.get()) is not None:
+            if self._problem is None:
+                try:
+                    self._fold(beat, meter.others())
+                except BaseException as problem:  # reported by finish(); the run itself goes on
+                    self._problem = problem
+
+    def _fold(self, beat: _Beat, others_cpu: float) -> None:
+        added: dict[tuple[int, int], tuple[Histogram, Histogram]] = {}
+        lag: dict[int, Histogram] = {}
+        if beat.blocks:
+            rows = np.concatenate(beat.blocks)
+            code, intended, sent, done = rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3]
+            second = (intended - self.start_ns) // NS
+            on_time = sent <= (second + 1) * NS + self.start_ns + self._on_time_ns
+            _count(self.totals.planned, second)
+            _count(self.totals.sent, second[on_time])
+            _count(self.totals.done, (done - self.start_ns) // NS)
+            added = _histograms(second, code, done - intended, done - sent)
+            lag = {at: pair[0] for (at, _), pair in _histograms(second, code * 0, sent - intended).items()}
+        _merge_pairs(self.totals.ticks, added)
+        for at, histogram in lag.items():
+            self.totals.lag.setdefault(at, Histogram()).merge(histogram)
+        measured = (beat.generator_cpu, others_cpu, beat.users, beat.in_flight)
+        self.totals.beats.setdefault(beat.second, measured)  # the last beat only brings late rows
+        if self._listener is not None:
+            self._listener.second(self._report(beat, added, lag, others_cpu))
+
+    def _report(
+        self,
+        beat: _Beat,
+        added: dict[tuple[int, int], tuple[Histogram, Histogram]],
+        lag: dict[int, Histogram],
+        others_cpu: float,
+    ) -> SecondReport:
+        seconds = max(beat.second + 1, *(max(part, default=0) + 1 for part in self._per_second()))
+        planned, sent, done = (tuple(part.get(at, 0) for at in range(seconds)) for part in self._per_second())
+        return SecondReport(
+            beat.second,
+            tuple(self.tick(at, code, *pair) for (at, code), pair in sorted(added.items())),
+            lag,
+            planned,
+            sent,
+            done,
+            beat.generator_cpu,
+            others_cpu,
+            beat.users,
+            beat.in_flight,
+            beat.counters,
+        )
+
+    def _per_second(self) -> tuple[dict[int, int], dict[int, int], dict[int, int]]:
+        return self.totals.planned, self.totals.sent, self.totals.done
+
+    def tick(self, second: int, code: int, response: Histogram, service: Histogram) -> Tick:
+        """Build the tick of one second and code."""
+        application, step = self.series[code // len(OUTCOMES)]
+        return Tick(second, application, step, OUTCOMES[code % len(OUTCOMES)], response, service)
+
+
+def _count(totals: dict[int, int], seconds: Ints) -> None:
+    values, counts = np.unique(seconds, return_counts=True)
+    for second, count in zip(values.tolist(), counts.tolist(), strict=True):
+        totals[second] = totals.get(second, 0) + count
+
+
+def _histograms(
+    second: Ints, code: Ints, first: Ints, other: Ints | None = None
+) -> dict[tuple[int, int], tuple[Histogram, Histogram]]:
+    """Split samples by second and code, and count each part in a histogram (or two)."""
+    order = np.lexsort((code, second))
+    keys = np.stack((second[order], code[order]))
+    edges = np.flatnonzero(np.any(np.diff(keys, axis=1) != 0, axis=0)) + 1
+    parts = np.split(order, edges)
+    made = {}
+    for part in parts:
+        pair = (Histogram(first[part]), Histogram(() if other is None else other[part]))
+        made[int(second[part[0]]), int(code[part[0]])] = pair
+    return made
+
+
+def _merge_pairs(
+    totals: dict[tuple[int, int], tuple[Histogram, Histogram]],
+    added: dict[tuple[int, int], tuple[Histogram, Histogram]],
+) -> None:
+    for key, (response, service) in added.items():
+        known = totals.get(key)
+        if known is None:
+            totals[key] = (response.copy(), service.copy())
+        else:
+            known[0].merge(response)
+            known[1].merge(service)

@@ -1,0 +1,139 @@
+"""Requests on their way: sent, or held back while too many are unanswered; judged and recorded."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+from sentinel.drivers.driver import Driver, Request, Response
+from sentinel.recorder import BLOCK, Recorder
+from sentinel.run import ErrorSample
+from sentinel.script import ERROR, OK, Line
+from sentinel.strand import Strand
+from sentinel.users import Session, Users
+
+MOST_ERROR_SAMPLES = 50
+
+
+class Call:
+    """Be one request of a session: the command a strand yields, resumed with (outcome, done)."""
+
+    __slots__ = ("intended", "line", "request", "sender", "sent", "session", "strand")
+
+    def __init__(self, sender: Sender, line: Line, session: Session, intended: int) -> None:
+        self.sender = sender
+        self.line = line
+        self.session = session
+        self.intended = intended
+        self.sent = 0
+        self.request = line.request(session, sender.users)
+        self.strand: Strand | None = None
+
+    def start(self, strand: Strand) -> None:
+        """Send it."""
+        self.strand = strand
+        self.sender.issue(self)
+
+    def done(self, response: Response) -> None:
+        """Take the answer."""
+        self.sender.answered(self, response)
+
+
+class Sender:
+    """Send calls, at most `max_in_flight` unanswered ones at a time, and record every answer."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        recorder: Recorder,
+        users: Users,
+        max_in_flight: int,
+        *,
+        columns: bool,
+        capture: str | None,
+    ) -> None:
+        self.users = users
+        self.in_flight = 0
+        self.held_back = 0
+        self.undo: list[Request] = []
+        self.captured: list[str | None] = []
+        self.closed = False
+        self._driver = driver
+        self._recorder = recorder
+        self._rows = recorder.rows
+        self._max = max_in_flight
+        self._columns = columns
+        self._capture = capture
+        self._waiting: deque[Call] = deque()
+        self._errors: dict[tuple[str, str, int, str], list[int]] = {}
+
+    def issue(self, call: Call) -> None:
+        """Send a call, or hold it back until another one is answered; its lag will show that."""
+        if self.in_flight >= self._max:
+            self.held_back += 1
+            self._waiting.append(call)
+        else:
+            self._send(call)
+
+    def _send(self, call: Call) -> None:
+        self.in_flight += 1
+        call.sent = time.monotonic_ns()
+        self._driver.send(call.request, call.done)
+
+    def answered(self, call: Call, response: Response) -> None:
+        """Judge and record an answer, let the next call go, and resume the session."""
+        self.in_flight -= 1
+        line = call.line
+        outcome, problem = line.judge(response)
+        if outcome == OK and line.step.extract:
+            problem = line.extract(response, call.session)
+            outcome = ERROR if problem else OK
+        if outcome == OK and line.step.undo is not None:
+            undo = line.undo(call.session, self.users)
+            if undo is not None:
+                self.undo.append(undo)
+        self._record(call, response, outcome)
+        if problem:
+            self._note(call, response, problem)
+        if self._waiting and not self.closed:
+            self._send(self._waiting.popleft())
+        strand, call.strand = call.strand, None
+        if strand is not None:
+            strand.resume((outcome, response.done_ns))
+
+    def _record(self, call: Call, response: Response, outcome: int) -> None:
+        rows = self._rows
+        done = max(response.done_ns, call.sent)
+        if self._columns:
+            wait = response.retry_after()
+            retry_after = -1 if wait is None else round(wait * 1e9)
+            user = call.session.user.number
+            code = call.line.code + outcome
+            rows.append((code, call.intended, call.sent, done, response.status, user, retry_after))
+            if self._capture is not None:
+                self.captured.append(response.header(self._capture))
+        else:
+            rows.append((call.line.code + outcome, call.intended, call.sent, done))
+        if len(rows) >= BLOCK:
+            self._recorder.take()
+
+    def _note(self, call: Call, response: Response, problem: str) -> None:
+        application, step = self._recorder.series[call.line.code // 4]
+        key = (application, step, response.status, problem)
+        known = self._errors.get(key)
+        if known is not None:
+            known[1] += 1
+        elif len(self._errors) < MOST_ERROR_SAMPLES:
+            self._errors[key] = [(call.intended - self._recorder.start_ns) // 1_000_000_000, 1]
+
+    def errors(self) -> tuple[ErrorSample, ...]:
+        """Give the kinds of errors seen, the most frequent first."""
+        samples = (
+            ErrorSample(second, application, step, status, message, count)
+            for (application, step, status, message), (second, count) in self._errors.items()
+        )
+        return tuple(sorted(samples, key=lambda sample: -sample.count))
+
+    def unsent(self) -> list[int]:
+        """Give the intended instants of the calls that are still held back."""
+        return [call.intended for call in self._waiting]
