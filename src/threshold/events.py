@@ -12,6 +12,7 @@ from hashlib import blake2b
 from os import urandom
 
 from .plan import Outcome, Plan
+from .token_bucket import NEVER
 from .verdict import Verdict
 
 logger = logging.getLogger("threshold")
@@ -30,7 +31,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Refused(Event):
-    """A caller ran into limits: the first refusal until those limits would admit again."""
+    """A caller ran into limits: the first refusal until those limits would admit again.
+
+    For a limit that never admits, the first in each of its windows.
+    """
 
     caller: str
     """Keyed hash of whoever was counted."""
@@ -139,16 +143,20 @@ class Announcer:
             self._strike(plan, outcome)
         if not outcome.found or (outcome.allowed and not outcome.strike):
             return
-        refused = [key for key, answer in zip(plan.keys, outcome.found, strict=True) if answer[0]]
-        key = plan.abuse if outcome.strike and plan.abuse else refused[0]
-        if not outcome.strike:
-            quiet = self._quiet_until
-            if quiet.get(key, outcome.at) > outcome.at:
-                return
-            if len(quiet) >= _MOST_REMEMBERED:
-                quiet.clear()
-            longest = max(abs(answer[0]) for answer in outcome.found)
-            quiet[key] = outcome.at + max(longest, 1_000_000)
+        refused = [
+            (key, rule.limit.window_us if answer[0] == NEVER else answer[0])
+            for key, rule, answer in zip(plan.keys, plan.rules, outcome.found, strict=True)
+            if answer[0]
+        ]
+        key = refused[0][0]
+        quiet = self._quiet_until
+        if not outcome.strike and quiet.get(key, outcome.at) > outcome.at:
+            return
+        if len(quiet) >= _MOST_REMEMBERED:
+            quiet.clear()
+        quiet[key] = outcome.at + max(1_000_000, *(microseconds for _, microseconds in refused))
+        if outcome.strike and plan.abuse is not None:
+            key = plan.abuse
         shown = verdict.rehearsed or verdict
         self.tell(
             Refused(
