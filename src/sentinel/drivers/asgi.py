@@ -87,7 +87,13 @@ class AsgiDriver:
         """Start a task that runs the application."""
         task = asyncio.ensure_future(self._call(request, done))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def over(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if task.cancelled():  # perhaps before it even started
+                done(Response(0, [], b"", time.monotonic_ns(), "the run ended before the answer"))
+
+        task.add_done_callback(over)
 
     async def _call(self, request: Request, done: Done) -> None:
         answer = _Answer(request)
@@ -98,9 +104,6 @@ class AsgiDriver:
         except TimeoutError:
             self.counters["timeouts"] += 1
             error = f"no answer within {self._timeout_s:g} s"
-        except asyncio.CancelledError:
-            done(answer.response("the run ended before the answer"))
-            raise
         except Exception as failure:
             self.counters["app_errors"] += 1
             error = f"the application raised {type(failure).__name__}: {failure}"

@@ -34,7 +34,7 @@ class HttpDriver:
         self._idle_max = idle_max
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
-        self._connecting: set[asyncio.Task[None]] = set()
+        self._connecting: set[asyncio.Task[Connection]] = set()
         self._host = b"host: %b\r\n" % target.authority.encode("ascii")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._address: tuple[str, int] | None = None
@@ -49,7 +49,9 @@ class HttpDriver:
                 await self._resolve()
             connection = await asyncio.wait_for(self._connect(), min(self._timeout_ns / 1e9, 10))
         except (OSError, TimeoutError) as error:
-            raise TargetError(f"target {self.target} cannot be reached: {error or 'timed out'}") from error
+            raise TargetError(
+                f"target {self.target} cannot be reached: {str(error) or 'timed out'}"
+            ) from error
         connection.reused = True  # it may sit idle until the run starts
         self._idle.append(connection)
         self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
@@ -114,22 +116,24 @@ class HttpDriver:
         return b"".join((head, self._host, request.common.wire, request.headers.wire, length, b"\r\n", body))
 
     def _send_fresh(self, request: Request, done: Done) -> None:
-        task = asyncio.ensure_future(self._connect_and_send(request, done))
+        task = asyncio.ensure_future(self._connect_in_time())
         self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
 
-    async def _connect_and_send(self, request: Request, done: Done) -> None:
-        try:
-            async with asyncio.timeout(self._timeout_ns / 1e9):
-                connection = await self._connect()
-        except (OSError, TimeoutError) as error:
-            self.counters["connect_errors"] += 1
-            done(failure(f"cannot connect: {error or 'timed out'}"))
-        except asyncio.CancelledError:
-            done(failure("the run ended before the connection stood"))
-            raise
-        else:
-            connection.begin(request, done)
+        def connected(task: asyncio.Task[Connection]) -> None:
+            self._connecting.discard(task)
+            if task.cancelled():
+                done(failure("the run ended before the connection stood"))
+            elif (error := task.exception()) is not None:
+                self.counters["connect_errors"] += 1
+                done(failure(f"cannot connect: {str(error) or 'timed out'}"))
+            else:
+                task.result().begin(request, done)
+
+        task.add_done_callback(connected)
+
+    async def _connect_in_time(self) -> Connection:
+        async with asyncio.timeout(self._timeout_ns / 1e9):
+            return await self._connect()
 
     def connection_free(self, connection: Connection) -> None:
         """Take back a connection that can carry another request."""

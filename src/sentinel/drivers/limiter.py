@@ -71,7 +71,7 @@ class LimiterDriver:
         if inspect.isawaitable(decision):
             task = asyncio.ensure_future(self._wait(decision, done))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(lambda task: self._over(task, done))
         else:
             done(_answer(decision))
 
@@ -87,12 +87,14 @@ class LimiterDriver:
     async def _wait(self, decision: Awaitable[DecisionLike], done: Done) -> None:
         try:
             answer = _answer(await decision)
-        except asyncio.CancelledError:
-            done(Response(0, [], b"", time.monotonic_ns(), "the run ended before the answer"))
-            raise
         except Exception as error:
             answer = self._failed(error)
         done(answer)
+
+    def _over(self, task: asyncio.Task[None], done: Done) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():  # perhaps before it even started
+            done(Response(0, [], b"", time.monotonic_ns(), "the run ended before the answer"))
 
     def _failed(self, error: Exception) -> Response:
         self.counters["call_errors"] += 1
@@ -103,7 +105,7 @@ class LimiterDriver:
     async def close(self) -> None:
         """Wait for the threads and cancel what is under way."""
         if self._pool is not None:
-            await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
+            await asyncio.to_thread(self._pool.shutdown)  # calls are short, and every one of them answers
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,0 +1,36 @@
+"""Servers for the tests: real processes on ports of their own, ended by their process when the test is over."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sentinel.target import HttpTarget
+
+HERE = Path(__file__).parent
+Serve = Callable[..., HttpTarget]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Start one of this folder's server scripts and give its address, read from the process itself."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(script: str, *arguments: str) -> HttpTarget:
+        process = subprocess.Popen(
+            [sys.executable, str(HERE / script), *arguments], stdout=subprocess.PIPE, text=True
+        )
+        running.append(process)
+        assert process.stdout is not None
+        return HttpTarget("127.0.0.1", int(process.stdout.readline()))
+
+    yield start
+    for process in running:
+        process.terminate()
+        process.wait(10)
+        assert process.stdout is not None
+        process.stdout.close()

@@ -1,0 +1,46 @@
+"""A server that does next to nothing, fast: run as a script, it prints its port and serves until it is ended.
+
+With --freeze-ms N it stands still for N milliseconds once every second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+
+import httptools
+import uvloop
+
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-type: text/plain\r\n\r\nok"
+
+
+class Answering(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.parser = httptools.HttpRequestParser(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.parser.feed_data(data)
+
+    def on_message_complete(self) -> None:
+        self.transport.write(ANSWER)
+
+
+async def main(freeze_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Answering, "127.0.0.1", 0, backlog=4096)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    due = loop.time() + 0.5
+    while True:
+        await asyncio.sleep(max(0.0, due - loop.time()))
+        if freeze_s:
+            time.sleep(freeze_s)  # noqa: ASYNC251  # standing still is what this server is for
+        due += 1
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--freeze-ms", type=float, default=0)
+    uvloop.run(main(arguments.parse_args().freeze_ms / 1000))
