@@ -12,8 +12,9 @@ from typing import cast
 from .default_store import default_store
 from .errors import ConfigurationError
 from .events import Hook
+from .headers import Field
 from .http import responses, shell
-from .http.asgi_fields import announcing, wire
+from .http.asgi_fields import announcing
 from .http.caller import ClientAddress, routed
 from .http.delays import Delays
 from .http.identity import Cached, Identify, check_function, named
@@ -148,21 +149,26 @@ class ThresholdMiddleware:
             if self._header is not None:
                 address = self._address.find(address, _joined(scope, self._header))
             caller.address = address
-            caller.method = scope["method"].upper() if kind == "http" else "GET"
-            caller.path = routed(scope["path"], scope.get("root_path") or "")
+            if kind == "http":
+                caller.method = scope["method"].upper()
+            caller.path = routed(scope["path"], scope.get("root_path"))
             if self._local is not None:
                 verdict = self._local.check(caller)
             else:
                 verdict = await cast(AsyncThreshold, self.threshold).check(caller)
-            fields = wire(verdict)
+            fields = verdict.wire
         except Exception:
             self._trouble()
             await self.app(scope, receive, send)
             return
-        if fields:
-            send = announcing(send, fields)
-        if verdict.delay or not verdict.allowed or (kind == "websocket" and self._messages is not None):
-            await self._unusual(scope, receive, send, caller, verdict)
+        if verdict.delay:
+            await self._hold(scope, receive, send, caller, verdict, fields)
+        elif not verdict.allowed:
+            await self._refuse(scope, receive, send, verdict, fields)
+        elif self._messages is not None and kind == "websocket":
+            await self._admit(scope, receive, announcing(send, fields), caller)
+        elif fields:
+            await self.app(scope, receive, announcing(send, fields))
         else:
             await self.app(scope, receive, send)
 
@@ -170,43 +176,55 @@ class ThresholdMiddleware:
         """Ask the app who is calling; what its functions raise is not ours to hide."""
         if self._tenant is not None:
             tenant = self._tenant(scope)
-            caller.tenant = named(await tenant if isawaitable(tenant) else tenant)
+            caller.tenant = tenant if type(tenant) is str else await _settled(tenant)
         if self._user is not None:
             user = self._user(scope)
-            caller.user = named(await user if isawaitable(user) else user)
-        if self._tier is not None and caller.tenant is not None:
+            caller.user = user if type(user) is str else await _settled(user)
+        if self._tier is not None and caller.tenant:
             tier = self._tier(scope)
-            caller.tier = named(await tier if isawaitable(tier) else tier)
+            caller.tier = tier if type(tier) is str else await _settled(tier)
         if self._cost_of is not None:
             caller.cost = shell.charged(self._cost_of(scope))
 
-    async def _unusual(
-        self, scope: Scope, receive: Receive, send: Send, caller: Caller, verdict: Verdict
-    ) -> None:
-        """Delay, refuse, or count messages."""
-        key = shell.counted(caller)
-        if not verdict.delay or not self._delays.enter(key):
-            await self._serve(scope, receive, send, key, verdict)
-            return
-        async with Waiting(receive) as waiting:
-            try:
-                stayed = await waiting.elapses(verdict.delay)
-            finally:
-                self._delays.leave(key)
-            if stayed:
-                await self._serve(scope, waiting.receive, send, key, verdict)
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, key: str, verdict: Verdict) -> None:
-        if not verdict.allowed:
-            await self._refuse(scope, receive, send, verdict)
-        elif self._messages is not None and scope["type"] == "websocket":
-            socket = LimitedSocket(self._messages, key, receive, send)
+    async def _admit(self, scope: Scope, receive: Receive, send: Send, caller: Caller) -> None:
+        """Let the app answer; the policy's header fields are added by `send`."""
+        if self._messages is not None and scope["type"] == "websocket":
+            socket = LimitedSocket(self._messages, shell.counted(caller), receive, send)
             await self.app(scope, socket.receive, socket.send)
         else:
             await self.app(scope, receive, send)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send, verdict: Verdict) -> None:
-        """Answer a refused request: the policy's fields are added by `send`."""
+    async def _hold(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        caller: Caller,
+        verdict: Verdict,
+        fields: list[Field],
+    ) -> None:
+        """Hold a shadow-banned request back, if there is a place, and then do as for anybody else."""
+        key = shell.counted(caller)
+        waiting = Waiting(receive)
+        try:
+            if self._delays.enter(key):
+                try:
+                    stayed = await waiting.elapses(verdict.delay)
+                finally:
+                    self._delays.leave(key)
+                if not stayed:
+                    return
+            if verdict.allowed:
+                await self._admit(scope, waiting.receive, announcing(send, fields), caller)
+            else:
+                await self._refuse(scope, waiting.receive, send, verdict, fields)
+        finally:
+            waiting.end()
+
+    async def _refuse(
+        self, scope: Scope, receive: Receive, send: Send, verdict: Verdict, fields: list[Field]
+    ) -> None:
+        """Answer a refused request without troubling the app."""
         prefix = ""
         if scope["type"] == "websocket":
             if "websocket.http.response" not in (scope.get("extensions") or ()):
@@ -216,17 +234,16 @@ class ThresholdMiddleware:
         if self._on_refused is not None:
             answer = await self._custom(scope, verdict)
             if answer is not None:
-                await answer(scope, receive, send)
+                await answer(scope, receive, announcing(send, fields))
                 return
-        content_type, body = responses.body(verdict, _joined(scope, b"accept") or "")
-        headers = [
-            (b"content-type", content_type),
-            (b"content-length", b"%d" % len(body)),
-            responses.NO_STORE,
-        ]
-        if scope.get("method") == "HEAD":
-            body = b""
-        await send({"type": f"{prefix}http.response.start", "status": verdict.status, "headers": headers})
+        headers, body = responses.refusal(verdict, _joined(scope, b"accept") or "")
+        start = {
+            "type": f"{prefix}http.response.start",
+            "status": verdict.status,
+            "headers": headers + fields,
+        }
+        await send(start)
+        body = b"" if scope.get("method") == "HEAD" else body
         await send({"type": f"{prefix}http.response.body", "body": body})
 
     async def _custom(self, scope: Scope, verdict: Verdict) -> ASGIApp | None:
@@ -238,6 +255,11 @@ class ThresholdMiddleware:
         except Exception:
             shell.logger.exception("on_refused failed; the standard refusal went out instead")
             return None
+
+
+async def _settled(answer: object) -> str | None:
+    """The id that an identity function's answer means, awaited if need be."""
+    return named(await answer if isawaitable(answer) else answer)
 
 
 def _threshold(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from . import headers
+from .headers import Field
 from .plan import Outcome
 from .rate import SECOND
 from .token_bucket import NEVER
@@ -75,23 +76,26 @@ class Verdict:
     @property
     def violated(self) -> tuple[str, ...]:
         """Names of all limits that refused, in the order of the layers."""
-        return tuple(
-            rule.name for rule, answer in zip(self.rules, self.outcome.found, strict=False) if answer[0]
-        )
+        found = self.outcome.found  # empty under a cooldown or ban
+        return tuple([rule.name for rule, answer in zip(self.rules, found, strict=False) if answer[0]])
 
     @property
     def layers(self) -> tuple[str, ...]:
         """Layers of all limits that refused: "edge", "tenant", "user", "endpoint"."""
-        return tuple(
-            rule.layer for rule, answer in zip(self.rules, self.outcome.found, strict=False) if answer[0]
-        )
+        found = self.outcome.found
+        return tuple([rule.layer for rule, answer in zip(self.rules, found, strict=False) if answer[0]])
 
     @property
     def headers(self) -> list[tuple[str, str]]:
         """The header fields of the response, names and values as text."""
-        if not self.rules:
-            return []
         return headers.fields(
+            self.rules, self.outcome.found, self.style, self.retry_after_us, self.warned, self.banned
+        )
+
+    @property
+    def wire(self) -> list[Field]:
+        """The same as bytes, names in lower case: as ASGI wants them."""
+        return headers.wire(
             self.rules, self.outcome.found, self.style, self.retry_after_us, self.warned, self.banned
         )
 

@@ -182,12 +182,8 @@ class ThresholdMiddleware:
                 shell.logger.exception("on_refused failed; the standard refusal went out instead")
             else:
                 return answer(environ, start_response)
-        content_type, body = responses.body(verdict, environ.get("HTTP_ACCEPT") or "")
-        headers = [
-            ("Content-Type", content_type.decode()),
-            ("Content-Length", str(len(body))),
-            ("Cache-Control", "no-store"),
-        ]
+        fields, body = responses.refusal(verdict, environ.get("HTTP_ACCEPT") or "")
+        headers = [(name.decode().title(), value.decode()) for name, value in fields]
         start_response(_STATUS[verdict.status], headers)
         return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]
 

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable
 
-from ..headers import NAMES
-from ..verdict import Verdict
-from .protocols import Fields, Message, Send
+from ..headers import NAMES, Field
+from .protocols import Message, Send
 
-_WIRE = {name: name.lower().encode() for name in NAMES}
-OURS = frozenset(_WIRE.values())
+_OURS = frozenset(name.lower().encode() for name in NAMES)
 STARTS = frozenset({"http.response.start", "websocket.http.response.start", "websocket.accept"})
 
 
-def wire(verdict: Verdict) -> Fields:
-    """The verdict's header fields as bytes."""
-    return [(_WIRE[name], value.encode()) for name, value in verdict.headers]
-
-
-def merged(headers: Iterable[tuple[bytes, bytes]] | None, fields: Fields) -> Fields:
+def merged(headers: Iterable[tuple[bytes, bytes]] | None, fields: list[Field]) -> list[Field]:
     """The app's header fields and ours; what the app said itself stays as it said it.
 
     >>> merged([(b"Retry-After", b"9")], [(b"retry-after", b"1"), (b"ratelimit", b"x")])
@@ -26,19 +19,19 @@ def merged(headers: Iterable[tuple[bytes, bytes]] | None, fields: Fields) -> Fie
     """
     said = list(headers or ())
     for name, _ in said:
-        if name.lower() in OURS:
+        if name.lower() in _OURS:
             taken = {name.lower() for name, _ in said}
             return said + [field for field in fields if field[0] not in taken]
     return said + fields
 
 
-def announcing(send: Send, fields: Fields) -> Send:
+def announcing(send: Send, fields: list[Field]) -> Send:
     """A `send` that adds the fields to the message that begins the response; all others pass untouched."""
 
     def announce(message: Message) -> Awaitable[None]:
         if message["type"] in STARTS:
             # A copy: an app may use one message, or one list, for all its responses.
-            message = {**message, "headers": merged(message.get("headers"), fields)}
+            message = dict(message, headers=merged(message.get("headers"), fields))
         return send(message)
 
     return announce

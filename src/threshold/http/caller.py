@@ -127,7 +127,7 @@ def _check_header(name: str, *, vouched: bool) -> None:
         raise ConfigurationError("client_header", name, remedy)
 
 
-def routed(path: str, root: str) -> str:
+def routed(path: str, root: str | None) -> str:
     """The path as the app's own router sees it: below its mount point, with a slash in front.
 
     >>> routed("/blog/api/posts", "/blog"), routed("/blogs", "/blog"), routed("/blog", "/blog")

@@ -23,6 +23,3 @@ class StartResponse(Protocol):
 
 
 WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
-
-Fields = list[tuple[bytes, bytes]]
-"""Header fields as they go over the wire, names in lower case."""

@@ -12,6 +12,8 @@ from functools import lru_cache
 from html import escape
 from typing import Literal
 
+from ..headers import Field
+from ..rate import SECOND
 from ..verdict import Verdict
 
 Kind = Literal["json", "html", "text"]
@@ -30,35 +32,58 @@ _CONTENT_TYPES: dict[Kind, bytes] = {
     "html": b"text/html; charset=utf-8",
     "text": b"text/plain; charset=utf-8",
 }
-NO_STORE = (b"cache-control", b"no-store")
+_TITLES = {
+    "quota-exceeded": "Too many requests",
+    "abnormal-usage-detected": "Abnormal usage detected",
+    "temporary-reduced-capacity": "Service temporarily limited",
+}
 
 
-def body(verdict: Verdict, accept: str) -> tuple[bytes, bytes]:
-    """The content type and the body of a refusal.
+def refusal(verdict: Verdict, accept: str) -> tuple[list[Field], bytes]:
+    """The header fields that belong to the body of a refusal, and the body.
 
     Args:
         accept: the request's Accept field, all lines joined with commas; "" for none.
     """
     kind = preferred(accept) if len(accept) <= _LONGEST_ACCEPT else "json"
-    seconds = None if not verdict.retry_after_us else -(-verdict.retry_after_us // 1_000_000)
+    retry = verdict.retry_after_us
+    seconds = -(-retry // SECOND) if retry else None
     if verdict.status == 503:
-        problem, title = "temporary-reduced-capacity", "Service temporarily limited"
-    elif verdict.banned:
-        problem, title = "abnormal-usage-detected", "Abnormal usage detected"
+        problem = "temporary-reduced-capacity"
     else:
-        problem, title = "quota-exceeded", "Too many requests"
-    detail = _detail(verdict.status, seconds)
+        problem = "abnormal-usage-detected" if verdict.banned else "quota-exceeded"
+    now = int(time.time()) if kind == "json" else 0
+    return _written(kind, problem, verdict.status, seconds, verdict.violated, now)
+
+
+@lru_cache(1024)
+def _written(
+    kind: Kind, problem: str, status: int, seconds: int | None, violated: tuple[str, ...], now: int
+) -> tuple[list[Field], bytes]:
+    """Fields and body. An attack gets the same few bodies over and over: they are written once a second."""
+    title = _TITLES[problem]
+    detail = _detail(status, seconds)
     if kind == "html":
-        return _CONTENT_TYPES[kind], _page(title, detail)
-    if kind == "text":
-        return _CONTENT_TYPES[kind], f"{title}. {detail}\n".encode()
-    again = "null" if seconds is None else str(seconds)
-    at = "null" if seconds is None else f'"{_utc(int(time.time()) + seconds)}"'
-    text = (
-        f'{{"type":"{_PROBLEMS}{problem}","title":"{title}","status":{verdict.status},"detail":"{detail}",'
-        f'"violated-policies":{_names(verdict.violated)},"retry_after":{again},"reset_at":{at}}}'
-    )
-    return _CONTENT_TYPES[kind], text.encode()
+        body = _page(title, detail)
+    elif kind == "text":
+        body = f"{title}. {detail}\n".encode()
+    else:
+        members = {
+            "type": _PROBLEMS + problem,
+            "title": title,
+            "status": status,
+            "detail": detail,
+            "violated-policies": violated,
+            "retry_after": seconds,
+            "reset_at": None if seconds is None else _utc(now + seconds),
+        }
+        body = json.dumps(members, separators=(",", ":")).encode()
+    fields = [
+        (b"content-type", _CONTENT_TYPES[kind]),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+    ]
+    return fields, body
 
 
 @lru_cache(256)
@@ -114,12 +139,6 @@ def _page(title: str, detail: str) -> bytes:
     ).encode()
 
 
-@lru_cache(256)
-def _names(violated: tuple[str, ...]) -> str:
-    return json.dumps(violated)
-
-
-@lru_cache(64)
 def _utc(second: int) -> str:
     try:
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from types import TracebackType
 
 from .protocols import Message, Receive
 
@@ -19,12 +18,7 @@ _EACH = 256
 
 
 class Waiting:
-    """One delay of one request; `receive` is what the app gets afterwards.
-
-    async with Waiting(receive) as waiting:
-        if await waiting.elapses(1.5):
-            await app(scope, waiting.receive, send)
-    """
+    """One delay of one request; `receive` is what the app gets afterwards. Call `end` at the very end."""
 
     __slots__ = ("_kept", "_pending", "_receive", "_size")
 
@@ -33,15 +27,6 @@ class Waiting:
         self._kept: deque[Message] = deque()
         self._size = 0
         self._pending: asyncio.Future[Message] | None = None
-
-    async def __aenter__(self) -> Waiting:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._pending is not None:
-            self._pending.cancel()
 
     async def elapses(self, seconds: float) -> bool:
         """Wait; False at once when the client disconnects meanwhile."""
@@ -78,6 +63,11 @@ class Waiting:
             pending, self._pending = self._pending, None
             return await pending
         return await self._receive()
+
+    def end(self) -> None:
+        """Drop a call that is still pending: nobody will ask for its answer."""
+        if self._pending is not None:
+            self._pending.cancel()
 
     def _keep(self, message: Message) -> bool:
         """Keep a message for the app; say whether to listen on."""
