@@ -88,7 +88,8 @@ class SlidingWindow:
         >>> window.step(state, now=0, cost=1)[0]
         11000000
         """
-        slot = now // self.width
+        width = self.width
+        slot = now // width
         live = state
         if state is not None:
             if state[-1] >> COUNT_BITS > slot:
@@ -100,19 +101,22 @@ class SlidingWindow:
                 return NEVER, self.limit, 0, state
             if cost == 0:
                 return 0, self.limit, 0, state
-            reset = (slot + self.precision + 1) * self.width - now
+            reset = (slot + self.precision + 1) * width - now
             return 0, self.limit - cost, reset, (cost, slot << COUNT_BITS | cost)
         youngest = live[-1]
         total = live[0] + cost
-        if total > self.limit:
+        left = self.limit - total
+        if left < 0:
             retry = self._retry(live, now, cost) if cost <= self.limit else NEVER
-            return retry, self.limit - live[0], self._end(youngest) - now, state
+            return retry, left + cost, self._end(youngest) - now, state
         if cost == 0:
-            return 0, self.limit - total, self._end(youngest) - now, state
-        reset = (slot + self.precision + 1) * self.width - now
-        if youngest >> COUNT_BITS == slot:
-            return 0, self.limit - total, reset, (total, *live[1:-1], youngest + cost)
-        return 0, self.limit - total, reset, (total, *live[1:], slot << COUNT_BITS | cost)
+            return 0, left, self._end(youngest) - now, state
+        reset = (slot + self.precision + 1) * width - now
+        if youngest >> COUNT_BITS < slot:
+            return 0, left, reset, (total, *live[1:], slot << COUNT_BITS | cost)
+        if len(live) == 2:  # by far the most common, and three times as fast as taking the tuple apart
+            return 0, left, reset, (total, youngest + cost)
+        return 0, left, reset, (total, *live[1:-1], youngest + cost)
 
     def refund(self, state: Ring | None, now: int, cost: int, at: int) -> Ring | None:
         """Give back a charge of `cost` made at the instant `at`, while its sub-window still counts.

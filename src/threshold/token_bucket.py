@@ -106,11 +106,10 @@ class TokenBucket:
             state = start + full
         unit = self.unit
         need = level + cost * unit
-        if need <= full:
-            if cost == 0:
-                return 0, (full - level) // unit, -(-level // drain), state
-            return 0, (full - need) // unit, -(-need // drain), start + need
-        retry = -((full - need) // drain) if cost <= self.capacity else NEVER
+        left = full - need
+        if left >= 0:
+            return 0, left // unit, -(-need // drain), start + need if cost else state
+        retry = -(left // drain) if cost <= self.capacity else NEVER
         return retry, (full - level) // unit, -(-level // drain), state
 
     def refund(self, state: int | None, now: int, cost: int, at: int) -> int | None:
