@@ -268,4 +268,5 @@ async def _nobody(environ: Any) -> None:
 @pytest.mark.parametrize("field", ["user", "tenant", "tier", "cost", "on_refused"])
 def test_refuses_functions_that_would_have_to_be_awaited(field: str) -> None:
     with pytest.raises(ConfigurationError, match=f"^{field}"):
-        guarded(**{field: _nobody})
+        options: dict[str, Any] = {field: _nobody}
+        guarded(**options)
