@@ -20,7 +20,7 @@ def cli() -> None:
 @cli.command()
 @click.option(
     "--pace",
-    default=60.0,
+    default=30.0,
     show_default=True,
     type=click.FloatRange(10, 600),
     help="Run windows and penalties this many times faster than real time.",

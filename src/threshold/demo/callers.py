@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 
 import httpx
@@ -55,6 +55,8 @@ class Answer:
     retry_after: float
     layers: tuple[str, ...]
     seconds: float
+    done: float
+    """Instant at which it was complete."""
 
     @property
     def refused(self) -> bool:
@@ -76,26 +78,29 @@ class Client:
 
     async def sign_in(self, user: str) -> None:
         """Get a token the way the blog's users do."""
-        response = await self._http.post("/auth/token", json={"user": user}, headers=self._headers)
-        response.raise_for_status()
+        answer, response = await self._send("POST", "/auth/token", {"user": user})
+        if answer.status != 200:
+            raise RuntimeError(f"{self._tally.name}: signing in was answered {answer.status}")
         self._headers["authorization"] = f"Bearer {response.json()['access_token']}"
 
     async def get(self, path: str) -> Answer:
         """Read something."""
-        return await self._send("GET", path, None)
+        return (await self._send("GET", path, None))[0]
 
     async def comment(self, post: int = 1) -> Answer:
         """Write a comment."""
-        return await self._send("POST", f"/api/posts/{post}/comments", {"text": "nice"})
+        return (await self._send("POST", f"/api/posts/{post}/comments", {"text": "nice"}))[0]
 
-    async def _send(self, method: str, path: str, body: dict[str, str] | None) -> Answer:
+    async def _send(
+        self, method: str, path: str, body: dict[str, str] | None
+    ) -> tuple[Answer, httpx.Response]:
         tally = self._tally
         sent = time.monotonic()
         tally.first_sent = tally.first_sent or sent
         response = await self._http.request(method, path, json=body, headers=self._headers)
         done = time.monotonic()
         tally.last_done = max(tally.last_done, done)
-        answer = _read(response, done - sent)
+        answer = _read(response, sent, done)
         tally.requests += 1
         if answer.refused:
             for layer in answer.layers:
@@ -110,10 +115,10 @@ class Client:
             tally.delayed += answer.seconds >= self._delay_from
             if method == "POST":
                 tally.writes.append(sent)
-        return answer
+        return answer, response
 
 
-def _read(response: httpx.Response, seconds: float) -> Answer:
+def _read(response: httpx.Response, sent: float, done: float) -> Answer:
     layers: tuple[str, ...] = ()
     if response.status_code == 429:
         violated = response.json().get("violated-policies", [])
@@ -124,7 +129,8 @@ def _read(response: httpx.Response, seconds: float) -> Answer:
         response.headers.get("x-ratelimit-banned") == "true",
         float(response.headers.get("retry-after", "0")),
         layers,
-        seconds,
+        done - sent,
+        done,
     )
 
 
@@ -153,9 +159,9 @@ class Cast:
 
     async def play(self) -> dict[str, Tally]:
         """Let all five run at once; their tallies are returned and can be watched meanwhile."""
-        limits = httpx.Limits(max_connections=40, max_keepalive_connections=40)
+        limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
         async with httpx.AsyncClient(base_url=self._url, limits=limits, timeout=20) as http:
-            parts: list[Callable[[httpx.AsyncClient], Awaitable[None]]] = [
+            parts: list[Callable[[httpx.AsyncClient], Coroutine[None, None, None]]] = [
                 self._reader,
                 self._bursty,
                 self._tenant,
@@ -164,7 +170,7 @@ class Cast:
             ]
             async with asyncio.TaskGroup() as group:
                 for part in parts:
-                    group.create_task(_run(part(http)))
+                    group.create_task(part(http))
         return self.tallies
 
     def _client(self, http: httpx.AsyncClient, name: str, address: str, tenant: str = "") -> Client:
@@ -244,15 +250,17 @@ class Cast:
                     last[:] = [answer]
 
         await asyncio.gather(*(pump() for _ in range(10)))
-        return last[0] if last else Answer(0, False, False, 0.0, (), 0.0)
+        return last[0] if last else Answer(0, False, False, 0.0, (), 0.0, 0.0)
 
     async def _abuser(self, http: httpx.AsyncClient) -> None:
         """Keeps commenting whatever the answer, up the whole ladder."""
         name = "abuser"
         client = self._client(http, name, "198.51.100.66", "sequoia-times")
         await client.sign_in("mallory")
+        slowed = False
         for number, rung in enumerate(self._ladder.rungs, start=1):
-            answer = await self._provoke(client)
+            # A shadow ban slows each comment down, so that only many at once get over the limit.
+            answer = await self._provoke(client, 60 if slowed else 10)
             if answer is None:
                 self._say(name, "odd", f"rung {number} never came")
                 return
@@ -266,10 +274,11 @@ class Cast:
                 shadow = " and shadow-banned" if rung.shadow_us else ""
                 self._say(name, "cooldown", f"strike {number}: cooled down for {pause:.1f} s{shadow}")
                 reading = await client.get("/blog")
-                if not reading.refused:
+                if not reading.refused and reading.done < answer.done - answer.seconds + pause:
                     self._say(name, "odd", "the cooldown did not hold")
                 await asyncio.sleep(max(pause, 1.0) + 0.05)
             if rung.shadow_us:
+                slowed = True
                 slow = await client.get("/blog")
                 self._say(
                     name, "delayed", f"an ordinary page took {slow.seconds:.1f} s, and nothing says why"
@@ -278,10 +287,10 @@ class Cast:
         if final.banned:
             self._say(name, "banned", "every request is refused now, and says that it is a ban")
 
-    async def _provoke(self, client: Client) -> Answer | None:
-        """Comment, thirty at a time, until one answer shows a new rung."""
-        for _ in range(10):
-            answers = await asyncio.gather(*(client.comment() for _ in range(30)))
+    async def _provoke(self, client: Client, at_once: int) -> Answer | None:
+        """Comment, so many at a time, until one answer shows a new rung."""
+        for _ in range(30):
+            answers = await asyncio.gather(*(client.comment() for _ in range(at_once)))
             for answer in answers:
                 if answer.warned or answer.banned:
                     return answer
@@ -289,7 +298,3 @@ class Cast:
             if penalties:
                 return penalties[0]
         return None
-
-
-async def _run(part: Awaitable[None]) -> None:
-    await part

@@ -54,14 +54,14 @@ def _bursty(policy: Policy, tally: Tally) -> list[Fate]:
     return [
         Fate(
             tally.name,
-            f"at most {most} allowed (burst, refill, warnings)",
+            f"at most {most} allowed",
             f"{tally.allowed}",
             tally.allowed <= most,
         ),
         Fate(
             tally.name,
-            "one burst costs one strike: a warning",
-            f"{tally.warned} warned, {tally.cooled_down} cooled down",
+            "one burst, one strike: a warning",
+            f"{tally.warned} warned",
             1 <= tally.warned <= 2 and not tally.cooled_down,
         ),
         Fate(
@@ -72,7 +72,7 @@ def _bursty(policy: Policy, tally: Tally) -> list[Fate]:
         ),
         Fate(
             tally.name,
-            "admitted again after Retry-After",
+            "admitted after Retry-After",
             "yes" if tally.came_back else "no",
             tally.came_back,
         ),
@@ -103,7 +103,7 @@ def _scanner(policy: Policy, tally: Tally) -> list[Fate]:
         Fate(tally.name, f"at most {most} unknown paths answered", f"{tally.allowed}", tally.allowed <= most),
         Fate(
             tally.name,
-            "refused by the default bucket; an address is never struck",
+            "refused by address, never struck",
             f"{_layers(tally)}, {tally.warned} warned",
             set(tally.refused) == {"user"} and not tally.warned,
         ),
@@ -116,7 +116,7 @@ def _abuser(policy: Policy, tally: Tally) -> list[Fate]:
     return [
         Fate(tally.name, f"{warnings} warnings", f"{tally.warned}", tally.warned == warnings),
         Fate(tally.name, "cooled down", f"{tally.cooled_down} refusals", tally.cooled_down > 0),
-        Fate(tally.name, "shadow-banned: requests delayed", f"{tally.delayed} delayed", tally.delayed > 0),
+        Fate(tally.name, "shadow-banned: delayed", f"{tally.delayed} delayed", tally.delayed > 0),
         Fate(tally.name, "banned", f"{tally.banned} refusals", tally.banned > 0),
     ]
 

@@ -7,9 +7,9 @@ that the protected blog really admits them through all four layers.
 
 from __future__ import annotations
 
-import http.client
 import json
 import random
+import socket
 import statistics
 import time
 from dataclasses import dataclass
@@ -37,21 +37,40 @@ class Overhead:
 
 
 class _Line:
-    """One kept-alive connection."""
+    """One kept-alive connection, read with as little work as possible.
+
+    A general client takes some 20 us to parse the header fields that the middleware adds; that would be
+    measured as the middleware's.
+    """
 
     def __init__(self, port: int) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, int, bytes]:
         """Send one request; status, nanoseconds, body."""
+        lines = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1", f"content-length: {len(body)}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        request = "\r\n".join([*lines, "", ""]).encode() + body
         begun = time.perf_counter_ns()
-        self._connection.request(method, path, body, headers)
-        response = self._connection.getresponse()
-        data = response.read()
-        return response.status, time.perf_counter_ns() - begun, data
+        self._socket.sendall(request)
+        data = self._socket.recv(65536)
+        while (end := data.find(b"\r\n\r\n")) < 0:
+            data += self._more()
+        head, answer = data[:end].lower(), data[end + 4 :]
+        length = int(head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0])
+        while len(answer) < length:
+            answer += self._more()
+        return int(data[9:12]), time.perf_counter_ns() - begun, answer
+
+    def _more(self) -> bytes:
+        data = self._socket.recv(65536)
+        if not data:
+            raise RuntimeError("the server hung up while the overhead was measured")
+        return data
 
     def close(self) -> None:
-        self._connection.close()
+        self._socket.close()
 
 
 def measure(bare_port: int, protected_port: int, pairs: int = 1000) -> Overhead:

@@ -1,4 +1,4 @@
-"""Server: one uvicorn in a process of its own, on a port the system chose, ended by its pid."""
+"""Server: uvicorn in processes of its own, on a port the system chose, ended by their pids."""
 
 from __future__ import annotations
 
@@ -32,25 +32,23 @@ class Server:
         self._workers = workers
         self._wanted = port
         self.port = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Server:
-        listener = socket.socket()
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", self._wanted))
         self.port = listener.getsockname()[1]
-        descriptor = listener.fileno()
-        self._process = subprocess.Popen(
-            [
-                sys.executable,
-                *("-m", "uvicorn", "--factory", self._factory),
-                *("--fd", str(descriptor), "--workers", str(self._workers)),
-                *("--no-access-log", "--no-proxy-headers", "--log-level", "warning"),
-            ],
-            env={**os.environ, **self._environment},
-            pass_fds=[descriptor],
-            stdin=subprocess.DEVNULL,
-        )
+        arguments = [self._factory, str(listener.fileno())]
+        for _ in range(self._workers):
+            self._processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "threshold.demo.serving", *arguments],
+                    env={**os.environ, **self._environment},
+                    pass_fds=[listener.fileno()],
+                    stdin=subprocess.DEVNULL,
+                )
+            )
         listener.close()
         try:
             self._wait()
@@ -71,23 +69,23 @@ class Server:
 
     def stop(self) -> None:
         """End the server's processes and wait for them."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        processes, self._processes = self._processes, []
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
     def _wait(self) -> None:
         """Wait until the server answers."""
         deadline = time.monotonic() + _PATIENCE_S
         while time.monotonic() < deadline:
-            assert self._process is not None
-            if self._process.poll() is not None:
-                raise RuntimeError(f"the server ended with exit code {self._process.returncode}")
+            for process in self._processes:
+                if process.poll() is not None:
+                    raise RuntimeError(f"the server ended with exit code {process.returncode}")
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
             try:
                 connection.request("GET", "/health")

@@ -21,13 +21,13 @@ class Settings:
         store: "memory", "shared:NAME", or the URL of a Redis or Valkey server.
     """
 
-    pace: float = 60.0
+    pace: float = 30.0
     store: str = "memory"
 
     @classmethod
     def from_environment(cls) -> Settings:
         """Read what `environment` wrote."""
-        return cls(float(os.environ.get(_PACE, "60")), os.environ.get(_STORE, "memory"))
+        return cls(float(os.environ.get(_PACE, "30")), os.environ.get(_STORE, "memory"))
 
     def environment(self) -> dict[str, str]:
         """Variables for a server process."""

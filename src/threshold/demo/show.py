@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -57,8 +58,8 @@ class Stage:
         seconds = time.monotonic() - self._begun
         line = Text.assemble(
             (f"{seconds:5.1f} s  ", "dim"),
-            (f"{caller:<20}", "bold"),
-            (f"{kind:<9}", _COLORS.get(kind, "")),
+            (f"{caller:<22}", "bold"),
+            (f"{kind:<10}", _COLORS.get(kind, "")),
             sentence,
         )
         self._console.print(line, soft_wrap=True)
@@ -69,38 +70,37 @@ class Stage:
 
 def tally_table(tallies: dict[str, Tally]) -> Table:
     """One row per caller: what became of their requests."""
-    table = Table(
-        title="What became of their requests", title_justify="left", header_style="bold", expand=False
-    )
-    table.add_column("caller")
-    for name in ("requests", "allowed", "warned", "delayed"):
+    table = _titled("What became of their requests")
+    table.add_column("caller", no_wrap=True)
+    for name in ("sent", "allowed", "warned", "delayed"):
         table.add_column(name, justify="right")
-    for name in ("edge", "tenant", "user", "endpoint", "penalty"):
-        table.add_column(f"refused:\n{name}", justify="right")
+    table.add_column("refused by", no_wrap=True)
     table.add_column("banned", justify="right")
     for tally in tallies.values():
-        figures = [tally.requests, tally.allowed, tally.warned, tally.delayed]
-        figures += [tally.refused[layer] for layer in ("edge", "tenant", "user", "endpoint", "penalty")]
-        table.add_row(tally.name, *(_figure(value) for value in [*figures, tally.banned]))
+        figures = [_figure(value) for value in (tally.requests, tally.allowed, tally.warned, tally.delayed)]
+        refused = ", ".join(f"{layer} {count:,}" for layer, count in sorted(tally.refused.items()))
+        table.add_row(tally.name, *figures, refused or Text("0", "dim"), _figure(tally.banned))
     return table
 
 
 def fate_table(fates: list[Fate]) -> Table:
     """One row per prescription: prescribed, seen, met or not."""
-    table = Table(title="What the policy prescribes", title_justify="left", header_style="bold")
-    table.add_column("caller")
+    table = _titled("What the policy prescribes")
+    table.add_column("caller", no_wrap=True)
     table.add_column("prescribed")
     table.add_column("seen")
     table.add_column("met", justify="center")
+    last = ""
     for fate in fates:
         mark = Text("yes", "green") if fate.met else Text("NO", "bold red")
-        table.add_row(fate.caller, fate.prescribed, fate.seen, mark)
+        table.add_row("" if fate.caller == last else fate.caller, fate.prescribed, fate.seen, mark)
+        last = fate.caller
     return table
 
 
 def overhead_lines(overhead: Overhead) -> RenderableType:
     """What the middleware costs, in a few lines."""
-    table = Table(title="Overhead per request, over real sockets", title_justify="left", header_style="bold")
+    table = _titled("Overhead per request, over real sockets")
     table.add_column("request")
     table.add_column("median", justify="right")
     table.add_row("POST /api/posts without the middleware", f"{overhead.bare_us:,.0f} µs")
@@ -109,10 +109,14 @@ def overhead_lines(overhead: Overhead) -> RenderableType:
     note = Text.assemble(
         "The middleware adds ",
         (f"{overhead.added_us:,.0f} µs", "bold"),
-        f" (median of {overhead.pairs:,} pairs, 99 % interval {overhead.low_us:,.0f} to {overhead.high_us:,.0f} µs);"
-        " the budget is 5,000 µs.",
+        f" (median of {overhead.pairs:,} pairs, 99 % interval {overhead.low_us:,.0f} to"
+        f" {overhead.high_us:,.0f} µs); the budget is 5,000 µs.",
     )
     return Group(table, note)
+
+
+def _titled(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD)
 
 
 def _figure(value: int) -> Text:
