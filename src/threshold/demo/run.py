@@ -78,12 +78,21 @@ def report(
     met: bool,
 ) -> dict[str, object]:
     """The same as data."""
-    rows = []
-    for tally in tallies.values():
-        row = asdict(tally)
-        for name in ("writes", "first_sent", "last_done"):
-            del row[name]
-        rows.append(row)
+    rows = [
+        {
+            "name": tally.name,
+            "requests": tally.requests,
+            "allowed": tally.allowed,
+            "warned": tally.warned,
+            "delayed": tally.delayed,
+            "refused": dict(tally.refused),
+            "cooled_down": tally.cooled_down,
+            "banned": tally.banned,
+            "errors": tally.errors,
+            "came_back": tally.came_back,
+        }
+        for tally in tallies.values()
+    ]
     return {
         "policy": policy.name,
         "pace": settings.pace,
