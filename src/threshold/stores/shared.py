@@ -18,11 +18,12 @@ from .. import engine
 from ..errors import ConfigurationError
 from ..escalation import AbuseState, Ladder
 from ..plan import Found, Limit, Outcome, Plan, Rule, State
+from ..sliding_window import SlidingWindow
 from ..token_bucket import TokenBucket
 from . import shared_cells as cells
 from . import shared_file
 from .base import Clock, Take
-from .shared_cells import CHECK, TOP
+from .shared_cells import CHECK, KIND, RING, TOP
 from .shared_journal import Writes
 from .shared_layout import COMMIT, COUNT, DAMAGED, OVERFLOWED, RECOVERED, WORD
 from .shared_lock import TRY, UNLOCK, ProcessLock, flock
@@ -205,10 +206,11 @@ class SharedMemoryStore:
 
     def _bind_any(self, rule: Rule) -> Take:
         lock, words, table, clock = self._lock, self._words, self._table, self._clock
-        limit, step, rules = rule.limit, rule.limit.step, (rule,)
+        known, limit, step, rules = table.known, rule.limit, rule.limit.step, (rule,)
+        ring = isinstance(limit, SlidingWindow)
 
         def take(key: str, cost: int) -> Found:
-            place = table.place(key)
+            place = known.get(key) or table.place(key)
             with lock.threads:
                 try:
                     if flock(lock.fd, TRY):
@@ -219,11 +221,18 @@ class SharedMemoryStore:
                     state = table.load(place, limit, now)
                     if state is not None:
                         found = step(state, now, cost)
-                        if found[3] is not state:
+                        after = found[3]
+                        if after is not state and not (
+                            ring and place.meta & KIND == RING and table.bump(place, after)
+                        ):
                             writes: Writes = {}
-                            table.save(writes, place, limit, found[3])
+                            table.save(writes, place, limit, after)
                             table.journal.commit(writes)
                         return found
+                    if words[COUNT] < self.max_keys and not table.crowded():
+                        cell = table.room(place, now, ())
+                        if cell:
+                            return table.first(place, cell, limit, step(None, now, cost))
                 finally:
                     flock(lock.fd, UNLOCK)
             return self.decide(Plan(rules, (key,), cost, group=key)).found[0]
@@ -308,7 +317,7 @@ class SharedMemoryStore:
             self._save(writes, culprit, plan.ladder, rooms, struck)
         if writes:
             table.journal.commit(writes)
-            if rooms:
+            if rooms and table.crowded():
                 table.sweep(now, 1, set())
         return outcome
 

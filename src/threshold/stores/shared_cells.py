@@ -46,7 +46,7 @@ SHAPE: Final = (1 << EXTENT_SHIFT) - 1
 LOW_BITS: Final = 62
 TOP: Final = 1 << LOW_BITS
 LOW: Final = TOP - 1
-_MASK: Final = (1 << 63) - 1
+MASK: Final = (1 << 63) - 1
 
 Payload = Sequence[int]
 
@@ -63,7 +63,7 @@ def check(meta: int, payload: Payload, digest: int) -> int:
     """The check word: of a bucket such that the state can be told from it, of the rest a sum."""
     if meta & KIND == BUCKET:
         return payload[0] ^ payload[1] ^ payload[2] ^ digest
-    return (((meta & SHAPE) + sum(payload)) & _MASK) ^ digest
+    return (((meta & SHAPE) + sum(payload)) & MASK) ^ digest
 
 
 def encode(limit: Limit | Ladder, state: State) -> tuple[int, Payload]:
@@ -77,7 +77,7 @@ def encode(limit: Limit | Ladder, state: State) -> tuple[int, Payload]:
     rests = limit.rests_at(state)
     if isinstance(limit, Ladder):
         return ABUSE, (rests, *state)
-    if state[1] >= 0 and state[-1] <= _MASK:
+    if state[1] >= 0 and state[-1] <= MASK:
         return RING, (rests, *state[1:])
     return WIDE, (rests, *(part for entry in state[1:] for part in (entry >> COUNT_BITS, entry & COUNT)))
 
@@ -138,11 +138,16 @@ def mend(
     """What to believe of a cell whose check does not hold: nothing milder than any word of it says.
 
     A bucket's state stands there twice, plain and in the check, and a write by half leaves one of the two
-    behind: the later instant is the stricter one. Of any other state the strictest is assumed.
+    behind: the later instant is the stricter one. A ring that was charged by half counts a little more than
+    its check says, and is believed. Of any other state the strictest is assumed.
     """
     if isinstance(limit, TokenBucket) and meta == BUCKET_META and payload[2] == limit.drain:
         other = found_check ^ payload[1] ^ payload[2] ^ digest
         return payload[1] << LOW_BITS | max(payload[0], other if 0 <= other < TOP else LOW)
+    if isinstance(limit, SlidingWindow) and meta & KIND == RING:
+        excess = (meta & SHAPE) + sum(payload) - (found_check ^ digest)
+        if 0 < excess & MASK <= limit.limit and len(payload) > 1 and min(payload[1:]) > 0:
+            return decode(RING, payload)
     return exhausted(limit, now)
 
 

@@ -14,6 +14,7 @@ import mmap
 import os
 import re
 import secrets
+import weakref
 from pathlib import Path
 from typing import Final
 
@@ -56,14 +57,14 @@ class SharedFile:
                 os.close(self._guard)
                 raise
         self.words = memoryview(self.memory).cast("q")
+        self._closing = weakref.finalize(self, os.close, self._guard)
+        self._closing.atexit = False
 
     def close(self) -> None:
         """Unmap the file. It stays where it is, for the other processes and the next start."""
         self.words.release()
         self.memory.close()
-        if self._guard >= 0:
-            os.close(self._guard)
-            self._guard = -1
+        self._closing()
 
     def _map(self, folder: int) -> mmap.mmap:
         fd = open_private(folder, self._name, self.path)

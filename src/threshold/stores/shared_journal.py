@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from mmap import mmap
 
 from ..errors import StoreUnavailable
@@ -21,6 +22,14 @@ Writes = dict[int, int]
 """What one decision is about to write: word number to value, a signed 64-bit integer."""
 
 _START = JOURNAL * WORD
+_PACKERS: list[Callable[..., None]] = []
+
+
+def _pack_into(count: int) -> Callable[..., None]:
+    """A function that packs so many word numbers and so many values."""
+    if not _PACKERS:
+        _PACKERS.extend(struct.Struct(f"{2 * size}q").pack_into for size in range(64))
+    return _PACKERS[count] if count < 64 else struct.Struct(f"{2 * count}q").pack_into
 
 
 class Journal:
@@ -40,9 +49,8 @@ class Journal:
             return
         if count > MOST_WRITES:
             raise StoreUnavailable(f"one plan would change {count:,} words; give it fewer limits")
-        data = struct.pack(f"{2 * count}q", *writes, *writes.values())
-        self._memory[_START : _START + len(data)] = data
-        words[COMMIT] = count << 32 | zlib.crc32(data)
+        _pack_into(count)(self._memory, _START, *writes, *writes.values())
+        words[COMMIT] = count << 32 | zlib.crc32(self._memory[_START : _START + 2 * count * WORD])
         for word, value in writes.items():
             words[word] = value
         words[COMMIT] = 0

@@ -43,6 +43,8 @@ RECOVERED: Final = 70
 """Journals applied on behalf of a process that died."""
 DAMAGED: Final = 71
 """Cells or journals whose checksum did not hold."""
+SETTLED: Final = 72
+"""Cells given to new keys so far."""
 
 JOURNAL: Final = 512
 """First word of the journal."""

@@ -86,6 +86,8 @@ class ProcessLock:
         self._forking = False
         status = os.fstat(fd)
         self._identity = (status.st_dev, status.st_ino)
+        self._closing = weakref.finalize(self, os.close, fd)
+        self._closing.atexit = False
         _locks.add(self)
 
     def wait(self) -> None:
@@ -129,9 +131,8 @@ class ProcessLock:
     def close(self) -> None:
         """Give up the file; waiting for the lock is an error from now on."""
         with self.threads:
-            fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
+            self.fd = -1
+            self._closing()
 
     def before_fork(self) -> None:
         """Let no child be born in the middle of a decision."""
@@ -148,8 +149,8 @@ class ProcessLock:
         if self.fd >= 0:
             fresh = self._reopen()
             if fresh < 0:
-                os.close(self.fd)
                 self.fd = -1
+                self._closing()
             else:
                 os.dup2(fresh, self.fd, inheritable=False)
                 os.close(fresh)

@@ -11,12 +11,14 @@ Changes are collected in `writes` and committed by the journal: all of a plan, o
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection
 from hashlib import blake2b
 from mmap import mmap
 from typing import Final
 
 from ..escalation import Ladder
-from ..plan import Limit, State
+from ..plan import Found, Limit, State
+from ..sliding_window import COUNT as COUNT_MASK
 from ..sliding_window import Ring
 from . import shared_cells as cells
 from .shared_cells import (
@@ -25,15 +27,19 @@ from .shared_cells import (
     EXTENT_SHIFT,
     INLINE,
     KIND,
+    KIND_BITS,
     LENGTH,
+    MASK,
     META,
     PAYLOAD,
     PER_EXTENT,
+    RING,
+    SHAPE,
     TOP,
 )
 from .shared_extents import Extents
 from .shared_journal import Journal, Writes
-from .shared_layout import CELL, COUNT, DAMAGED, HAND, WORD, Geometry
+from .shared_layout import CELL, COUNT, DAMAGED, FRESH, HAND, SETTLED, WORD, Geometry
 
 CELL_WORDS: Final = struct.Struct("16q").unpack_from
 """Read a whole cell, or a whole extent."""
@@ -48,18 +54,32 @@ Limiting = Limit | Ladder
 class Place:
     """Where one key belongs, and where it stood last."""
 
-    __slots__ = ("cell", "digest", "first", "meta", "payload", "row", "second", "tag")
+    __slots__ = (
+        "cell",
+        "digest",
+        "first",
+        "meta",
+        "missed",
+        "other",
+        "payload",
+        "row",
+        "second",
+        "shape_and_sum",
+    )
 
-    def __init__(self, digest: bytes, row: int, tag: int) -> None:
+    def __init__(self, digest: bytes, row: int, other: int) -> None:
         self.digest = digest
         self.first, self.second = _DIGEST(digest)
         self.row = row
-        self.tag = tag
+        self.other = other
         """Word of the first and of the second row."""
         self.cell = 0
         """Word of the key's cell, 0 when it had none; to be checked against the digest."""
+        self.missed = -1
+        """How many keys had settled when this one was last looked for in vain."""
         self.meta = 0
         self.payload: cells.Payload = ()
+        self.shape_and_sum = 0
         """What the last `load` found, for `save` to compare with."""
 
 
@@ -102,41 +122,56 @@ class Table:
         """The word of the key's cell, 0 when it has none."""
         words = self._words
         cell = place.cell
-        if cell and words[cell] == place.first and words[cell + 1] == place.second:
-            return cell
-        place.cell = self._find_in(place.row, place.digest) or self._find_in(place.tag, place.digest)
+        if cell:
+            if words[cell] == place.first and words[cell + 1] == place.second:
+                return cell
+        elif words[SETTLED] == place.missed:  # looked for before, and no key has settled anywhere since
+            return 0
+        place.cell = self._find_in(place.row, place.digest) or self._find_in(place.other, place.digest)
+        if not place.cell:
+            place.missed = words[SETTLED]
         return place.cell
 
     def _find_in(self, row: int, digest: bytes) -> int:
         start = row * WORD
-        end = start + self._row_bytes
-        found = self._memory.find(digest, start, end)
+        content = self._memory[start : start + self._row_bytes]  # mmap's own find is a loop over bytes
+        found = content.find(digest)
         while found >= 0:
-            if (found - start) % (CELL * WORD) == 0:
-                return found // WORD
-            found = self._memory.find(digest, found + 1, end)
+            if found % (CELL * WORD) == 0:
+                return row + found // WORD
+            found = content.find(digest, found + 1)
         return 0
 
     def load(self, place: Place, limit: Limiting, now: int) -> State:
         """The state of a key, None when it has none. What was damaged comes back in its strictest reading."""
-        cell = place.cell
-        if cell:
-            first, second, meta, found_check, low, high, drain = BUCKET_WORDS(self._memory, cell * WORD)
-            if first == place.first and second == place.second:
-                if meta == BUCKET_META and high == 0 and found_check == low ^ drain ^ first:
-                    place.meta = meta
-                    place.payload = (low, 0, drain)
-                    return low
-            elif not self.find(place):
-                return None
-        elif not self.find(place):
+        if not place.cell and not self.find(place):
             return None
-        meta, found_check, payload = self.read(place.cell)
-        place.meta = meta
-        place.payload = payload
-        if found_check == cells.check(meta, payload, place.first):
-            return cells.decode(meta & KIND, payload)
-        return self._mend(place, limit, cells.mend(limit, meta, found_check, payload, place.first, now))
+        content = CELL_WORDS(self._memory, place.cell * WORD)
+        if content[0] != place.first or content[1] != place.second:
+            if not self.find(place):
+                return None
+            content = CELL_WORDS(self._memory, place.cell * WORD)
+        place.meta = meta = content[META]
+        if meta == BUCKET_META:
+            low, high, drain = place.payload = content[PAYLOAD : PAYLOAD + 3]
+            if not high and content[CHECK] == low ^ drain ^ place.first:
+                return low
+        length = meta >> KIND_BITS & LENGTH
+        payload: cells.Payload
+        if length <= INLINE:
+            place.payload = payload = content[PAYLOAD : PAYLOAD + length]
+        else:
+            place.payload = payload = self._whole(meta, content)
+        kind = meta & KIND
+        if kind == RING:
+            total = sum(payload)
+            place.shape_and_sum = shaped = (meta & SHAPE) + total
+            if content[CHECK] == (shaped & MASK) ^ place.first:
+                return (total - payload[0] & COUNT_MASK, *payload[1:])
+        elif content[CHECK] == cells.check(meta, payload, place.first):
+            return cells.decode(kind, payload)
+        state = cells.mend(limit, meta, content[CHECK], payload, place.first, now)
+        return self._mend(place, limit, state)
 
     def _mend(self, place: Place, limit: Limiting, state: State) -> State:
         """Write what is believed of a damaged cell, once, so that its penalty ends."""
@@ -165,21 +200,63 @@ class Table:
         """The meta word, the check and the payload of a cell."""
         content = CELL_WORDS(self._memory, cell * WORD)
         meta = content[META]
-        length = meta >> cells.KIND_BITS & LENGTH
+        return meta, content[CHECK], self._whole(meta, content)
+
+    def _whole(self, meta: int, content: tuple[int, ...]) -> cells.Payload:
+        length = meta >> KIND_BITS & LENGTH
         if length <= INLINE:
-            return meta, content[CHECK], content[PAYLOAD : PAYLOAD + length]
-        parts = list(content[PAYLOAD:])
+            return content[PAYLOAD : PAYLOAD + length]
+        parts = content[PAYLOAD:]
         for extent in self._extents.chain(meta, {}):
             parts += CELL_WORDS(self._memory, self._extents.word(extent) * WORD)[1:]
-        return meta, content[CHECK], tuple(parts[:length])
+        return parts[:length]
+
+    def bump(self, place: Place, state: Ring) -> bool:
+        """Write a ring at once if only the count of its youngest sub-window grew since `load`; say whether.
+
+        Two words need no journal: a death between them leaves a count that is above its check, and
+        `mend` believes it.
+        """
+        youngest = state[-1]
+        word = self._bumped(place, state, youngest)
+        if not word:
+            return False
+        words = self._words
+        words[word] = youngest
+        words[place.cell + CHECK] = (place.shape_and_sum + youngest - place.payload[-1] & MASK) ^ place.first
+        return True
+
+    def _bumped(self, place: Place, state: Ring, youngest: int) -> int:
+        """The word of a ring's youngest sub-window, if that is all the state differs in; else 0."""
+        old = place.payload
+        size = len(old)
+        if len(state) != size or size < 2:
+            return 0
+        before = old[-1]
+        if youngest <= before or youngest ^ before > COUNT_MASK or (size > 2 and state[1] != old[1]):
+            return 0
+        if size <= INLINE:
+            return place.cell + (PAYLOAD - 1) + size
+        extent, offset = divmod(size - 1 - INLINE, PER_EXTENT)
+        return self._extents.word(self._extents.chain(place.meta, {})[extent]) + 1 + offset
 
     def save(self, writes: Writes, place: Place, limit: Limiting, state: State) -> None:
         """Write the state of a key whose place has a cell that `load` or `settle` has just seen."""
         cell = place.cell
-        if place.meta == BUCKET_META and place.payload and 0 <= state < TOP and not place.payload[1]:
-            writes[cell + PAYLOAD] = state
-            writes[cell + CHECK] = state ^ place.payload[2] ^ place.first
-            return
+        meta = place.meta
+        if meta == BUCKET_META:
+            if place.payload and 0 <= state < TOP and not place.payload[1]:
+                writes[cell + PAYLOAD] = state
+                writes[cell + CHECK] = state ^ place.payload[2] ^ place.first
+                return
+        elif meta & KIND == RING:
+            youngest = state[-1]
+            bumped = self._bumped(place, state, youngest)
+            if bumped:
+                writes[bumped] = youngest
+                grown = place.shape_and_sum + youngest - place.payload[-1]
+                writes[cell + CHECK] = (grown & MASK) ^ place.first
+                return
         kind, payload = cells.encode(limit, state)
         chain = self._extents.chain(place.meta, writes) if place.meta >> EXTENT_SHIFT else []
         wanted = -(-(len(payload) - INLINE) // PER_EXTENT)
@@ -229,11 +306,21 @@ class Table:
             self.forget(writes, cell)
         writes[cell] = place.first
         writes[cell + 1] = place.second
+        writes[SETTLED] = writes.get(SETTLED, words[SETTLED]) + 1
         if cell < self.geometry.overflow:
             writes[COUNT] = writes.get(COUNT, words[COUNT]) + 1
         place.cell = cell
         place.meta = 0
         place.payload = ()
+
+    def first(self, place: Place, cell: int, limit: Limit, found: Found) -> Found:
+        """Write what the first take of a key left, if anything, into the cell that `room` found."""
+        if found[3] is not None:
+            writes: Writes = {}
+            self.settle(writes, place, cell)
+            self.save(writes, place, limit, found[3])
+            self.journal.commit(writes)
+        return found
 
     def forget(self, writes: Writes, cell: int) -> None:
         """Free a cell and its extents."""
@@ -245,21 +332,25 @@ class Table:
         if cell < self.geometry.overflow:
             writes[COUNT] = writes.get(COUNT, words[COUNT]) - 1
 
-    def room(self, place: Place, now: int, taken: set[int]) -> int:
+    def room(self, place: Place, now: int, taken: Collection[int]) -> int:
         """A cell for a new key: a free one of the emptier row, else one at rest; 0 when there is none."""
         stride = self.geometry.stride
         words = self._words
         best = most = 0
-        for row in {place.row, place.tag}:
+        for row in (place.row, place.other):
             metas = words[row + META : row + stride : CELL].tolist()
-            free = [row + i * CELL for i, meta in enumerate(metas) if not meta]
-            free = [cell for cell in free if cell not in taken]
-            if len(free) > most:
-                most = len(free)
-                best = free[0]
+            number = metas.count(0)
+            if number > most:
+                cell = row + metas.index(0) * CELL
+                if cell in taken:
+                    free = (row + i * CELL for i, meta in enumerate(metas) if not meta)
+                    cell = next((other for other in free if other not in taken), 0)
+                if cell:
+                    most = number
+                    best = cell
         if best:
             return best
-        for row in (place.row, place.tag):
+        for row in (place.row, place.other):
             for cell in range(row, row + stride, CELL):
                 if cell not in taken and self.at_rest(cell, now):
                     return cell
@@ -267,16 +358,25 @@ class Table:
 
     def at_rest(self, cell: int, now: int) -> bool:
         """Tell whether a used cell may be forgotten. Not if it is damaged: nobody knows what it held."""
-        words = self._words
-        meta = words[cell + META]
-        if not meta or (meta & KIND != cells.BUCKET and words[cell + PAYLOAD] > now):
+        _, _, meta, _, low, high, drain = BUCKET_WORDS(self._memory, cell * WORD)
+        if not meta:
+            return False
+        if meta == BUCKET_META:
+            if (high << cells.LOW_BITS | low) > now * drain:
+                return False
+        elif low > now:
             return False
         meta, found_check, payload = self.read(cell)
-        if found_check != cells.check(meta, payload, words[cell]):
+        if found_check != cells.check(meta, payload, self._words[cell]):
             return False
         return cells.rests_at(meta & KIND, payload) <= now
 
-    def sweep(self, now: int, rows: int, taken: set[int]) -> None:
+    def crowded(self) -> bool:
+        """Tell whether so much is in use that it is time to look for what is at rest."""
+        words = self._words
+        return words[COUNT] * 2 > self.geometry.max_keys or words[FRESH] * 2 > self.geometry.extents
+
+    def sweep(self, now: int, rows: int, taken: Collection[int]) -> None:
         """Move the hand over a few rows and forget what is at rest there."""
         words = self._words
         geometry = self.geometry

@@ -1,4 +1,4 @@
-"""Names of stores that nobody else uses, and that are gone after the test."""
+"""Names of stores that nobody else uses, and that are gone after the test. Makes `parts` importable."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 
 from threshold import ConfigurationError
 from threshold.stores.shared import SharedMemoryStore
+
+sys.path.insert(0, str(Path(__file__).parent / "parts"))
 
 _RUN = f"test-{os.getpid()}-{secrets.token_hex(4)}"
 _numbers = itertools.count()
