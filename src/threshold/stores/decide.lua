@@ -2,249 +2,290 @@
 --
 -- KEYS     for each plan: the keys of its takes, then the key of its abuse record, if it has one.
 -- ARGV[1]  doubles, packed (see wire.py): now (negative: the server's clock), number of plans, then for each
---          plan (shape, cost, mode, outside episode), then the shapes. A shape is
+--          plan (place of its shape in bytes, cost, mode, outside episode), then the shapes. A shape is
 --          (takes, abuse key?, rungs, decay, longest block, may strike?), six numbers per take, four per rung.
 -- Reply    one string of 64-bit integers: now, then for each plan a code and what the code announces.
 --
 -- Every number is a whole one below 2^53, exact in a double; a quotient of two of them, rounded down or up,
 -- is exact as well. What may lose digits (tostring, .., cjson, %.14g) is not used. Runs on Lua 5.1 and 5.4.
-local call, floor, ceil = redis.call, math.floor, math.ceil
+local call, floor, ceil, max, min = redis.call, math.floor, math.ceil, math.max, math.min
 local pack, read = string.pack or struct.pack, string.unpack or struct.unpack
 local unpack = table.unpack or unpack
 
-local p = {read('<' .. ('d'):rep(#ARGV[1] / 8), ARGV[1])}
-local now, slack = p[1], 3600000
+local blob = ARGV[1]
+local now, plans = read('<dd', blob)
+local slack = 3600000
 if now < 0 then
   local time = call('TIME')
   now, slack = time[1] * 1000000 + time[2], 1000
 end
 
--- State is read once and written once, however many plans of this call share a key.
-local held, rest = {}, {} -- key -> packed state; key -> microseconds until it is at rest (only what changed)
-local keys = #KEYS
-if keys == 1 then
-  held[KEYS[1]] = call('GET', KEYS[1])
-elseif keys > 1 then
-  local values = call('MGET', unpack(KEYS))
-  for i = 1, keys do held[KEYS[i]] = values[i] end
+local values = {}
+if #KEYS == 1 then
+  values[1] = call('GET', KEYS[1])
+elseif #KEYS > 1 then
+  values = call('MGET', unpack(KEYS))
 end
 
--- A ring is packed as the number of its oldest sub-window, then (distance from it, count) per entry.
-local function unpack_ring(raw)
-  return {read('<d' .. ('HI4'):rep((#raw - 8) / 6), raw)}, (#raw - 8) / 3
+-- Plans that travel together may share keys: what one changed, the next one sees, and it is written once.
+local many = plans > 1
+local held, rest = many and {}, many and {} -- key -> packed state; key -> microseconds until it is at rest
+
+local function put(key, state, remains)
+  if many then
+    held[key], rest[key] = state, remains
+    return
+  end
+  local ttl = ceil(remains / 1000) + slack
+  if string.pack then ttl = ('%.0f'):format(ttl) end -- Lua 5.1 passes whole numbers on exactly
+  call('PSETEX', key, ttl, state)
 end
 
-local function pack_ring(base, ring, first, last)
-  local shift = ring[first]
-  for i = first, last, 2 do ring[i] = ring[i] - shift end
-  return pack('<d' .. ('HI4'):rep((last - first) / 2 + 1), base + shift, unpack(ring, first, last + 1))
+local out, o = {now}, 1
+
+-- Where everything admits, which is nearly always: one pass that packs each charged state on the way.
+-- Returns false, with nothing written, as soon as that is not so.
+local fresh, ends = {}, {}
+local function all_admit(k, n, place, cost)
+  local start = o
+  for i = 1, n do
+    local kind, _, a, b, full = read('<ddddd', blob, place)
+    local key = KEYS[k + i]
+    local raw = many and held[key] or values[k + i]
+    if kind == 1 then
+      -- Token bucket: a = weight of a token, b = drain per microsecond. Packed as the instant at which the
+      -- meter will have drained: whole microseconds, and the rest in units of 1/b microsecond.
+      local filled = cost * a
+      if raw then
+        local instant, fraction = read('<dd', raw)
+        if instant >= now then filled = filled + (instant - now) * b + fraction end
+      end
+      if not (filled <= full) then
+        o = start
+        return false
+      end
+      local whole = floor(filled / b)
+      local fraction = filled - whole * b
+      fresh[i], ends[i] = pack('<dd', now + whole, fraction), fraction > 0 and whole + 1 or whole
+      out[o + 2] = floor((full - filled) / a)
+    else
+      -- Sliding window: a = width of a sub-window, b = their number, full = the limit. Packed as (number of
+      -- the youngest sub-window, sum of all counts), then (number modulo 65536, count) per sub-window.
+      local slot, total, state = floor(now / a), cost, nil
+      if raw then
+        local youngest, sum = read('<dI4', raw)
+        if youngest > slot then -- the clock stepped back
+          o = start
+          return false
+        end
+        if youngest + b >= slot then
+          local from, last = 13, #raw - 5
+          local low, count = read('<HI4', raw, from)
+          while youngest - (youngest - low) % 65536 + b < slot do
+            sum, from = sum - count, from + 6
+            low, count = read('<HI4', raw, from)
+          end
+          total = cost + sum
+          if youngest == slot then
+            low, count = read('<HI4', raw, last)
+            state = raw:sub(from, last - 1) .. pack('<HI4', low, count + cost)
+          else
+            state = raw:sub(from) .. pack('<HI4', slot % 65536, cost)
+          end
+        end
+      end
+      if not (total <= full) then
+        o = start
+        return false
+      end
+      fresh[i] = state and pack('<dI4', slot, total) .. state or pack('<dI4HI4', slot, cost, slot % 65536, cost)
+      ends[i] = (slot + b + 1) * a - now
+      out[o + 2] = full - total
+    end
+    out[o + 1], out[o + 3] = 0, ends[i]
+    o, place = o + 3, place + 48
+  end
+  for i = 1, n do put(KEYS[k + i], fresh[i], ends[i]) end
+  return true
 end
 
-local out, o, k, d = {now}, 1, 0, -1
-local retry, left, reset = {}, {}, {} -- what each take says when nothing is charged
-local level, rings, first, clamped = {}, {}, {}, {} -- and what it would be charged on
+-- Everything else: what each limit says, and what it keeps although nothing is charged. Made when needed.
+local retry, left, reset, clamped
+local function slow()
+  retry, left, reset, clamped = {}, {}, {}, {}
 
-for _ = 1, p[2] do
-  d = d + 4
-  local s, cost, mode, episode = p[d], p[d + 1], p[d + 2], p[d + 3]
-  local peek, outside = mode == 1 or mode == 3, mode >= 2
-  local n, rungs, decay, longest, may_strike = p[s], p[s + 2], p[s + 3], p[s + 4], p[s + 5] == 1
-  local record, strikes, struck, blocked, banned, shadow, settled
-  if p[s + 1] == 1 then
-    record = KEYS[k + n + 1]
-    local raw = held[record]
-    if raw and rungs > 0 then strikes, struck, blocked, banned, shadow, settled = read('<dddddd', raw) end
+  local function bucket(i, raw, cost, a, b, full, most)
+    local filled = 0
+    if raw then
+      local instant, fraction = read('<dd', raw)
+      if instant >= now then
+        filled = (instant - now) * b + fraction
+        if not (filled <= full) then -- the clock stepped back
+          filled = full
+          local whole = floor(full / b)
+          clamped[i], ends[i] = pack('<dd', now + whole, full - whole * b), ceil(full / b)
+        end
+      end
+    end
+    local excess = filled + cost * a - full
+    if not (excess <= 0) then retry[i] = cost <= most and ceil(excess / b) or -1 end
+    left[i], reset[i] = floor((full - filled) / a), ceil(filled / b)
   end
 
+  local function window(i, raw, cost, a, b, full)
+    local slot, total, youngest, entries = floor(now / a), 0, 0, {}
+    if raw then
+      youngest = read('<d', raw)
+      local kept, moved, future, sum = '', 0, youngest > slot, 0
+      for at = 13, #raw - 5, 6 do
+        local low, count = read('<HI4', raw, at)
+        local number = youngest - (youngest - low) % 65536
+        sum = sum + count
+        if future and number >= slot then -- the clock stepped back: it counts from now on
+          moved, number = moved + count, slot
+        else
+          kept = kept .. raw:sub(at, at + 5)
+        end
+        if number + b >= slot then
+          total = total + count
+          entries[#entries + 1], entries[#entries + 2] = number, count
+        end
+      end
+      if future then
+        youngest = slot
+        clamped[i] = pack('<dI4', slot, sum) .. kept .. pack('<HI4', slot % 65536, moved)
+        ends[i] = (slot + b + 1) * a - now
+      end
+    end
+    left[i], reset[i] = full - total, entries[1] and (youngest + b + 1) * a - now or 0
+    if not (total + cost <= full) then
+      retry[i] = -1
+      if cost <= full then
+        local excess, j = total + cost - full, 1
+        while excess > entries[j + 1] do excess, j = excess - entries[j + 1], j + 2 end
+        retry[i] = (entries[j] + b + 1) * a - now
+      end
+    end
+  end
+
+  -- Returns how many refuse.
+  return function(k, n, place, cost)
+    local refusing = 0
+    for i = 1, n do
+      local kind, _, a, b, full, most = read('<dddddd', blob, place)
+      local raw = many and held[KEYS[k + i]] or values[k + i]
+      retry[i], clamped[i] = 0, false
+      if kind == 1 then bucket(i, raw, cost, a, b, full, most) else window(i, raw, cost, a, b, full) end
+      if retry[i] ~= 0 then refusing = refusing + 1 end
+      place = place + 48
+    end
+    return refusing
+  end
+end
+local ask_each
+
+local k = 0
+for plan = 1, plans do
+  local place, cost, mode, episode = read('<dddd', blob, plan * 32 - 15)
+  local peek, outside = mode == 1 or mode == 3, mode >= 2
+  local n, recorded, rungs, decay, longest, may_strike = read('<dddddd', blob, place)
+  local takes = place + 48
+  local record, strikes, struck, blocked, banned, shadow, settled
+  if recorded == 1 then
+    record = KEYS[k + n + 1]
+    local raw = many and held[record] or values[k + n + 1]
+    if raw and rungs > 0 then strikes, struck, blocked, banned, shadow, settled = read('<I4ddBdd', raw) end
+  end
+  local shadowed = strikes and shadow > now
+
+  o = o + 1
   if strikes and blocked > now then
-    -- 1. Under a running ban or cooldown.
+    -- 1. Under a running ban or cooldown: refused at once, nothing consumed, no strike added.
     local remains = blocked - now
     if remains > longest and longest > 0 then -- the clock stepped back
       remains = longest
       if not peek then
-        held[record] = pack('<dddddd', strikes, struck, now + longest, banned, shadow, settled)
-        rest[record] = math.max(struck + decay, now + longest, shadow, settled) - now
+        local state = pack('<I4ddBdd', strikes, struck, now + longest, banned, shadow, settled)
+        put(record, state, max(struck + decay, now + longest, shadow, settled) - now)
       end
     end
-    out[o + 1], out[o + 2], out[o + 3], out[o + 4] = 16 + 4 * banned, remains, 0, remains
-    o = o + 4
+    out[o], out[o + 1], out[o + 2], out[o + 3] = 16 + 4 * banned, remains, 0, remains
+    o = o + 3
+
+  -- 2. Every limit is asked; 3. all admit: all are charged.
+  elseif mode == 0 and cost > 0 and all_admit(k, n, takes, cost) then
+    out[o - 3 * n] = shadowed and 11 or 9
+
   else
-    local shadowed = strikes and shadow > now
-    local refusing = outside and 1 or 0
-
-    -- 2. Every limit is asked; nothing is written yet.
-    local t = s + 6
-    for i = 1, n do
-      local raw = held[KEYS[k + i]]
-      local a, b, full = p[t + 2], p[t + 3], p[t + 4]
-      retry[i], clamped[i] = 0, false
-      if p[t] == 1 then
-        -- Token bucket: a = weight of a token, b = drain per microsecond. Packed as the instant at which the
-        -- meter will have drained: whole microseconds, and the rest in units of 1/b microsecond.
-        local filled = 0
-        if raw then
-          local instant, fraction = read('<dd', raw)
-          if instant >= now then
-            filled = (instant - now) * b + fraction
-            if not (filled <= full) then -- the clock stepped back
-              filled, clamped[i] = full, true
-            end
-          end
-        end
-        local excess = filled + cost * a - full
-        if not (excess <= 0) then
-          refusing = refusing + 1
-          retry[i] = cost <= p[t + 5] and ceil(excess / b) or -1
-        end
-        level[i], left[i], reset[i] = filled, floor((full - filled) / a), ceil(filled / b)
-      else
-        -- Sliding window: a = width of a sub-window, b = their number, full = the limit.
-        local slot, ring, from, last, total = floor(now / a), nil, 2, 0, 0
-        if raw then
-          ring, last = unpack_ring(raw)
-          local base = ring[1]
-          if base + ring[last] > slot then -- the clock stepped back
-            clamped[i] = true
-            local moved = 0
-            while last >= 2 and base + ring[last] >= slot do
-              moved, last = moved + ring[last + 1], last - 2
-            end
-            if last < 2 then base, ring[1] = slot, slot end
-            last = last + 2
-            ring[last], ring[last + 1] = slot - base, moved
-          end
-          local oldest = slot - b - base
-          while from <= last and ring[from] < oldest do from = from + 2 end
-          for j = from, last, 2 do total = total + ring[j + 1] end
-        end
-        level[i], rings[i], first[i], left[i] = last, ring, from, full - total
-        reset[i] = from <= last and (ring[1] + ring[last] + b + 1) * a - now or 0
-        if not (total + cost <= full) then
-          refusing = refusing + 1
-          retry[i] = -1
-          if cost <= full then
-            local excess, j = total + cost - full, from
-            while excess > ring[j + 1] do excess, j = excess - ring[j + 1], j + 2 end
-            retry[i] = (ring[1] + ring[j] + b + 1) * a - now
-          end
-        end
-      end
-      t = t + 6
-    end
-
-    -- A state that was clamped is kept, charged or not.
-    t = s + 6
-    for i = 1, n do
-      if clamped[i] and not peek then
-        local key = KEYS[k + i]
-        rest[key] = reset[i]
-        if p[t] == 1 then
-          local whole = floor(level[i] / p[t + 3])
-          held[key] = pack('<dd', now + whole, level[i] - whole * p[t + 3])
-        else
-          local ring, copy, last = rings[i], {}, level[i]
-          for j = 1, last + 1 do copy[j] = ring[j] end
-          held[key] = pack_ring(copy[1], copy, 2, last)
-          rest[key] = (ring[1] + ring[last] + p[t + 3] + 1) * p[t + 2] - now
-        end
-      end
-      t = t + 6
-    end
-
-    o = o + 1
-    if refusing == 0 then
-      -- 3. All admit: all are charged.
-      out[o] = shadowed and 11 or 9
-      t = s + 6
+    ask_each = ask_each or slow()
+    local refusing = ask_each(k, n, takes, cost) + (outside and 1 or 0)
+    if refusing == 0 and mode == 0 and cost > 0 then
+      -- All admit, now that states from the future are clamped.
       for i = 1, n do
-        local a, b = p[t + 2], p[t + 3]
-        if peek or cost == 0 then
-          out[o + 1], out[o + 2], out[o + 3] = 0, left[i], reset[i]
-        elseif p[t] == 1 then
-          local filled = level[i] + cost * a
-          local whole = floor(filled / b)
-          local fraction = filled - whole * b
-          local ends = fraction > 0 and whole + 1 or whole
-          local key = KEYS[k + i]
-          held[key], rest[key] = pack('<dd', now + whole, fraction), ends
-          out[o + 1], out[o + 2], out[o + 3] = 0, floor((p[t + 4] - filled) / a), ends
-        else
-          local slot, ring, from, last = floor(now / a), rings[i], first[i], level[i]
-          local ends, key = (slot + b + 1) * a - now, KEYS[k + i]
-          if from > last then
-            held[key] = pack('<dHI4', slot, 0, cost)
-          else
-            local base = ring[1]
-            if base + ring[last] == slot then
-              ring[last + 1] = ring[last + 1] + cost
-            else
-              last = last + 2
-              ring[last], ring[last + 1] = slot - base, cost
-            end
-            held[key] = pack_ring(base, ring, from, last)
-          end
-          rest[key] = ends
-          out[o + 1], out[o + 2], out[o + 3] = 0, left[i] - cost, ends
+        if clamped[i] then
+          values[k + i] = clamped[i]
+          if many then held[KEYS[k + i]] = clamped[i] end
         end
-        o, t = o + 3, t + 6
       end
+      all_admit(k, n, takes, cost)
+      out[o - 3 * n] = shadowed and 11 or 9
     else
-      -- 4. One refuses: none is charged.
-      local inside = strikes and now < settled
-      local longest_retry, striking, place = 0, 0, o
-      t = s + 6
-      if episode > 0 then striking = 1 end
+      -- A state that was clamped is kept, charged or not.
       for i = 1, n do
-        local wait = retry[i]
-        if wait ~= 0 then
-          if wait < 0 then wait = 1000000 end
-          if wait > longest_retry then longest_retry = wait end
-          if retry[i] > 0 and p[t + 1] == 1 then
-            striking = striking + 1
-            if p[t] ~= 1 then wait = p[t + 5] elseif wait < 1000000 then wait = 1000000 end
-            if wait > episode then episode = wait end
+        if clamped[i] and not peek then put(KEYS[k + i], clamped[i], ends[i]) end
+      end
+      local code = shadowed and 11 or 9
+      if refusing > 0 then
+        -- 4. One refuses: none is charged.
+        local inside = strikes and now < settled
+        local sure, strike, block, striking, at = 0, 0, 0, episode > 0 and 1 or 0, takes
+        for i = 1, n do
+          local wait = retry[i]
+          if wait ~= 0 then
+            sure = max(sure, wait < 0 and 1000000 or wait)
+            local kind, strikes_here, _, _, _, window = read('<dddddd', blob, at)
+            if wait > 0 and strikes_here == 1 then
+              striking = striking + 1
+              episode = max(episode, kind == 1 and max(wait, 1000000) or window)
+            end
           end
+          at = at + 48
         end
-        t = t + 6
-      end
-
-      local code, sure, strike, block = 24, longest_retry, 0, 0
-      if rungs > 0 and may_strike then
-        sure = inside and math.min(sure, settled - now) or 0
-      end
-      if rungs > 0 and not inside and striking > 0 then
-        -- 5. The first refusal of an episode is a strike, and the ladder's rung applies.
-        local number = strikes and now - struck < decay and strikes + 1 or 1
-        local r = t + 4 * (math.min(number, rungs) - 1)
-        local hidden = p[r + 3] > 0 and now + p[r + 3] or 0
-        if shadowed and shadow > hidden then hidden = shadow end
-        strike, block, sure = number, p[r + 1], 0
-        if p[r] == 1 and striking == refusing then code = code + 1 end
-        if p[r + 2] == 1 then code = code + 4 end
-        shadowed = hidden > now
-        if record and not peek then
-          local ends = block > 0 and now + block or 0
-          held[record] = pack('<dddddd', number, now, ends, p[r + 2], hidden, now + episode)
-          rest[record] = math.max(now + decay, ends, hidden, now + episode) - now
+        code = 24
+        if rungs > 0 and may_strike == 1 then sure = inside and min(sure, settled - now) or 0 end
+        if rungs > 0 and not inside and striking > 0 then
+          -- 5. The first refusal of an episode is a strike, and the ladder's rung applies.
+          strike = strikes and now - struck < decay and strikes + 1 or 1
+          local forgive, stop, ban, hide = read('<dddd', blob, at + 32 * (min(strike, rungs) - 1))
+          local hidden = hide > 0 and now + hide or 0
+          if shadowed and shadow > hidden then hidden = shadow end
+          shadowed, block, sure = hidden > now, stop, 0
+          if forgive == 1 and striking == refusing then code = code + 1 end
+          code = code + 4 * ban
+          if record and not peek then
+            local till = block > 0 and now + block or 0
+            local state = pack('<I4ddBdd', strike, now, till, ban, hidden, now + episode)
+            put(record, state, max(now + decay, till, hidden, now + episode) - now)
+          end
+        elseif shadowed then
+          sure = min(sure, shadow - now)
         end
-      elseif shadowed then
-        sure = math.min(sure, shadow - now)
+        if shadowed then code = code + 2 end
+        out[o + 1], out[o + 2], out[o + 3] = sure, strike, block
       end
-      if shadowed then code = code + 2 end
-      out[o], out[o + 1], out[o + 2], out[o + 3] = code, sure, strike, block
-      o = o + 3
+      out[o] = code
+      if refusing > 0 then o = o + 3 end
       for i = 1, n do
         out[o + 1], out[o + 2], out[o + 3] = retry[i], left[i], reset[i]
         o = o + 3
       end
     end
   end
-  k = k + n + p[s + 1]
+  k = k + n + recorded
 end
 
-for key, remains in pairs(rest) do
-  local ttl = ceil(remains / 1000) + slack
-  if string.pack then ttl = ('%.0f'):format(ttl) end -- Lua 5.1 passes whole numbers on exactly
-  call('SET', key, held[key], 'PX', ttl)
+if many then
+  many = false
+  for key, remains in pairs(rest) do put(key, held[key], remains) end
 end
 return pack('<' .. ('i8'):rep(o), unpack(out, 1, o))

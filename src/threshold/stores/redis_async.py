@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..plan import Outcome, Plan, State

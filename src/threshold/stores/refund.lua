@@ -6,7 +6,6 @@
 --          (2, width of a sub-window, number of the charged one, cost) for a sliding window.
 local call = redis.call
 local pack, read = string.pack or struct.pack, string.unpack or struct.unpack
-local unpack = table.unpack or unpack
 
 local p = {read('<' .. ('d'):rep(#ARGV[1] / 8), ARGV[1])}
 local now, at = p[1], p[2]
@@ -29,24 +28,22 @@ for i = 1, #KEYS do
       call('SET', key, pack('<dd', instant, fraction), 'KEEPTTL')
     end
   elseif raw then
-    local last = (#raw - 8) / 3
-    local ring = {read('<d' .. ('HI4'):rep((#raw - 8) / 6), raw)}
-    local base, kept = ring[1], {}
-    for j = 2, last, 2 do
-      local count = ring[j + 1]
-      if base + ring[j] == p[t + 2] then count = count - math.min(p[t + 3], count) end
-      if count > 0 then
-        kept[#kept + 1] = base + ring[j]
-        kept[#kept + 1] = count
+    local youngest, sum = read('<dI4', raw)
+    for at = 13, #raw - 5, 6 do
+      local low, count = read('<HI4', raw, at)
+      if youngest - (youngest - low) % 65536 == p[t + 2] then
+        local back = math.min(p[t + 3], count)
+        local entry = count > back and pack('<HI4', low, count - back) or ''
+        local entries = raw:sub(13, at - 1) .. entry .. raw:sub(at + 6)
+        if entries == '' then
+          call('DEL', key)
+        else
+          local last = read('<H', entries, #entries - 5)
+          youngest = youngest - (youngest - last) % 65536
+          call('SET', key, pack('<dI4', youngest, sum - back) .. entries, 'KEEPTTL')
+        end
+        break
       end
-    end
-    local m = #kept
-    if m == 0 then
-      call('DEL', key)
-    else
-      base = kept[1]
-      for j = 1, m, 2 do kept[j] = kept[j] - base end
-      call('SET', key, pack('<d' .. ('HI4'):rep(m / 2), base, unpack(kept, 1, m)), 'KEEPTTL')
     end
   end
 end

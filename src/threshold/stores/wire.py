@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha1
 from importlib.resources import files
-from struct import Struct, pack
+from struct import Struct, iter_unpack, pack
 from typing import NamedTuple
 
 from ..errors import ConfigurationError
@@ -129,7 +129,7 @@ _HEAD = Struct("<6d")
 
 def blob_of_one(ask: Ask, now: int) -> bytes:
     """ARGV[1] of decide.lua for one plan."""
-    return _HEAD.pack(now, 1, 7, ask.cost, ask.mode, ask.episode) + ask.shape.blob
+    return _HEAD.pack(now, 1, 49, ask.cost, ask.mode, ask.episode) + ask.shape.blob
 
 
 def blob_of_many(asks: Sequence[Ask], now: int) -> bytes:
@@ -137,12 +137,12 @@ def blob_of_many(asks: Sequence[Ask], now: int) -> bytes:
     numbers = [now, len(asks)]
     places: dict[int, int] = {}
     shapes: list[bytes] = []
-    place = 3 + 4 * len(asks)
+    place = 8 * (2 + 4 * len(asks)) + 1
     for _, shape, cost, mode, episode in asks:
         at = places.get(id(shape))
         if at is None:
             places[id(shape)] = at = place
-            place += len(shape.blob) // 8
+            place += len(shape.blob)
             shapes.append(shape.blob)
         numbers += (at, cost, mode, episode)
     return pack(f"<{len(numbers)}d", *numbers) + b"".join(shapes)
@@ -192,13 +192,14 @@ def refund_blob(rules: Sequence[Rule], cost: int, at: int, now: int) -> bytes:
 
 
 _PAIR = Struct("<dd")
-_RECORD = Struct("<6d")
+_RECORD = Struct("<IddBdd")
+_RING = Struct("<dI")
 
 
 def state_of(raw: bytes | None) -> State:
     """A stored state for people: (instant, fraction) of a meter, a ring, or an abuse record.
 
-    The lengths tell them apart: 16 bytes, 8 + 6 per sub-window, 48.
+    The lengths tell them apart: 16 bytes, 12 + 6 per sub-window, 37.
     """
     if raw is None:
         return None
@@ -206,6 +207,7 @@ def state_of(raw: bytes | None) -> State:
         return tuple(int(number) for number in _PAIR.unpack(raw))
     if len(raw) == _RECORD.size:
         return AbuseState(*(int(number) for number in _RECORD.unpack(raw)))
-    base, *entries = Struct("<d" + "HI" * ((len(raw) - 8) // 6)).unpack(raw)
-    pairs = zip(entries[::2], entries[1::2], strict=True)
-    return (sum(entries[1::2]), *(int(base) + slot << COUNT_BITS | count for slot, count in pairs))
+    youngest, total = _RING.unpack_from(raw)
+    numbers = iter_unpack("<HI", raw[_RING.size :])
+    last = int(youngest)
+    return (total, *(last - (last - low) % 65536 << COUNT_BITS | count for low, count in numbers))
