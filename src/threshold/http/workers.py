@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
@@ -24,7 +23,7 @@ def workers(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     >>> workers(["pytest"], {"WEB_CONCURRENCY": "2"})
     2
     """
-    words = shlex.split(environ.get("GUNICORN_CMD_ARGS", ""))
+    words = environ.get("GUNICORN_CMD_ARGS", "").split()
     program = [PurePath(part).name for part in argv[:1]] + [PurePath(part).parent.name for part in argv[:1]]
     if _SERVERS.intersection(program):
         words += argv[1:]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+import selectors
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -137,3 +138,39 @@ def asgi_async() -> Callable[..., Awaitable[Answer]]:
 def wsgi() -> Callable[..., Answer]:
     """Send one request to a WSGI app."""
     return ask_wsgi
+
+
+class _Skipping(selectors.DefaultSelector):
+    """A selector that never waits: it says that the time has passed."""
+
+    passed = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        ready = super().select(0)
+        if not ready and timeout is None:
+            raise RuntimeError("everybody waits for ever")
+        if not ready and timeout is not None:
+            self.passed += timeout
+        return ready
+
+
+class SkippingLoop(asyncio.SelectorEventLoop):
+    """An event loop in which sleeping takes no time, and `time()` says that it did."""
+
+    def __init__(self) -> None:
+        self._skipping = _Skipping()
+        super().__init__(self._skipping)
+
+    def time(self) -> float:
+        return self._skipping.passed
+
+
+@pytest.fixture
+def skipping() -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    """Run a coroutine in a loop that skips all waiting."""
+
+    def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+            return runner.run(coroutine)
+
+    return run
