@@ -8,15 +8,18 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import TYPE_CHECKING
 
 from .errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
+
+    Network = IPv4Network | IPv6Network
+
 _MAPPED = b"\0" * 10 + b"\xff\xff"
 _NAT64 = b"\0\x64\xff\x9b" + b"\0" * 8
-_IPV4_IN_IPV6 = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
-
-Network = IPv4Network | IPv6Network
+_IPV4_IN_IPV6 = ("::ffff:0:0/96", "64:ff9b::/96")
 
 
 def packed(text: str) -> bytes | None:
@@ -74,6 +77,9 @@ class Networks:
     def __init__(self, field: str, cidrs: Iterable[str]) -> None:
         if isinstance(cidrs, (str, bytes)):
             raise ConfigurationError(field, cidrs, 'give a list of networks, e.g. ["10.0.0.0/8"]')
+        from ipaddress import IPv6Network, ip_network
+
+        blocks = [IPv6Network(block) for block in _IPV4_IN_IPV6]
         parsed = []
         for cidr in cidrs:
             try:
@@ -82,7 +88,7 @@ class Networks:
                 raise ConfigurationError(
                     field, cidr, 'give a network such as "10.0.0.0/8" or "2001:db8::/32", host bits zero'
                 ) from None
-            if any(parsed[-1].version == 6 and parsed[-1].subnet_of(block) for block in _IPV4_IN_IPV6):
+            if any(parsed[-1].version == 6 and parsed[-1].subnet_of(block) for block in blocks):
                 raise ConfigurationError(
                     field, cidr, 'such addresses count as IPv4: write the IPv4 network, e.g. "10.0.0.0/8"'
                 )

@@ -5,19 +5,21 @@ A caller appears as a keyed hash, so that two events of one caller can be matche
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from hashlib import blake2b
+from functools import lru_cache
 from os import urandom
+from typing import TYPE_CHECKING
 
 from .plan import Outcome, Plan
 from .token_bucket import NEVER
 from .verdict import Verdict
 
-logger = logging.getLogger("threshold")
-logger.addHandler(logging.NullHandler())
+if TYPE_CHECKING:
+    from logging import Logger
 
+_INFO = 20
+_WARNING = 30
 _MOST_REMEMBERED = 4096
 
 
@@ -103,11 +105,21 @@ class StoreRecovered(Event):
 Hook = Callable[[Event], None]
 
 _LEVELS: dict[type[Event], int] = {
-    Refused: logging.INFO,
-    Struck: logging.INFO,
-    Unbanned: logging.INFO,
-    StoreRecovered: logging.INFO,
+    Refused: _INFO,
+    Struck: _INFO,
+    Unbanned: _INFO,
+    StoreRecovered: _INFO,
 }
+
+
+@lru_cache(maxsize=1)
+def _logger() -> Logger:
+    """The log of this package, silent until somebody sets logging up. Late: it takes 4 ms to import."""
+    import logging
+
+    logger = logging.getLogger("threshold")
+    logger.addHandler(logging.NullHandler())
+    return logger
 
 
 class Announcer:
@@ -125,6 +137,7 @@ class Announcer:
         self._policy = policy
         self._dry_run = dry_run
         self._hooks = tuple(hooks)
+        self._log = _logger()
         self._secret = urandom(16)
         self._quiet_until: dict[str, int] = {}
         self._store_failed = False
@@ -132,6 +145,8 @@ class Announcer:
 
     def hashed(self, key: str) -> str:
         """The name under which a key appears in events: stable in this process, meaningless elsewhere."""
+        from hashlib import blake2b  # 2 ms of OpenSSL
+
         identity = key[key.index("\0") + 1 :]
         return blake2b(identity.encode("utf-8", "surrogatepass"), key=self._secret, digest_size=8).hexdigest()
 
@@ -192,16 +207,17 @@ class Announcer:
 
     def tell(self, event: Event) -> None:
         """Hand one event to every hook and to the log."""
-        level = _LEVELS.get(type(event), logging.WARNING)
-        if logger.isEnabledFor(level):
+        level = _LEVELS.get(type(event), _WARNING)
+        if self._log.isEnabledFor(level):
             name = type(event).__name__
             details = asdict(event)
-            logger.log(level, "%s %s", name, details, extra={"threshold_event": name, "threshold": details})
+            extra = {"threshold_event": name, "threshold": details}
+            self._log.log(level, "%s %s", name, details, extra=extra)
         for hook in self._hooks:
             try:
                 hook(event)
             except Exception:
-                logger.exception("hook %r failed on %s", hook, type(event).__name__)
+                self._log.exception("hook %r failed on %s", hook, type(event).__name__)
 
     def _strike(self, plan: Plan, outcome: Outcome) -> None:
         assert plan.abuse is not None and plan.ladder is not None

@@ -6,10 +6,8 @@ functions around the one call to a store. A policy never changes: build another 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from . import addresses
 from .errors import ConfigurationError
@@ -20,6 +18,9 @@ from .plan import Layer, Limit, OnStoreError, Outcome, Plan
 from .rate import SECOND
 from .tiers import LimitLike, Tiers
 from .verdict import Caller, Verdict, longest_retry
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MissingAddress = Literal["share", "skip"]
 _NO_ADDRESS = "unknown"
@@ -190,8 +191,10 @@ class Policy:
         if outcome.allowed:
             delay = 0.0
             if outcome.shadowed and plan.ladder is not None:
+                from random import uniform  # 1 ms for the few policies that ever delay
+
                 low, high = plan.ladder.delay_us
-                delay = random.uniform(low, high) / SECOND
+                delay = uniform(low, high) / SECOND
             verdict = Verdict(True, 200, outcome, rules, self.headers, delay, outcome.strike > 0)
         else:
             retry = longest_retry(outcome)

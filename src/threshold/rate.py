@@ -8,9 +8,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import timedelta
-from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 MILLISECOND = 1_000
 SECOND = 1_000_000
@@ -147,14 +150,19 @@ def as_rate(value: RateLike) -> Rate:
 def _period_us(per: float | Fraction | timedelta) -> int:
     remedy = "give seconds or a timedelta, from 1 ms to 10 years"
     if isinstance(per, timedelta):
-        period = per // timedelta(microseconds=1)
-    elif isinstance(per, (int, float, Fraction)) and not isinstance(per, bool):
-        try:
-            period = round(Fraction(per) * SECOND)
-        except (ValueError, OverflowError):  # nan, inf
-            raise ConfigurationError("per", per, remedy) from None
-    else:
+        return _in_range(per // timedelta(microseconds=1), per, remedy)
+    from fractions import Fraction  # 3 ms, and rates are mostly written as text
+
+    if not isinstance(per, (int, float, Fraction)) or isinstance(per, bool):
         raise ConfigurationError("per", per, remedy)
+    try:
+        period = round(Fraction(per) * SECOND)
+    except (ValueError, OverflowError):  # nan, inf
+        raise ConfigurationError("per", per, remedy) from None
+    return _in_range(period, per, remedy)
+
+
+def _in_range(period: int, per: object, remedy: str) -> int:
     if not MIN_PERIOD_US <= period <= MAX_PERIOD_US:
         raise ConfigurationError("per", per, remedy)
     return period

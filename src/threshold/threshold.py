@@ -7,16 +7,18 @@ that one call, so that the two differ by a single `await`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from .errors import ConfigurationError, StoreUnavailable
-from .events import Announcer, Hook
 from .headers import Rules
 from .plan import Outcome, Plan
 from .policy import Policy
 from .stores.base import AsyncStore, Store
 from .stores.memory import MemoryStore
 from .verdict import NO_OUTCOME, Caller, Verdict, passed
+
+if TYPE_CHECKING:
+    from .events import Hook
 
 _LOCAL_KEYS = 100_000
 
@@ -32,6 +34,8 @@ class _Front:
         for limit in policy.limits:
             store.check(limit)
         self.policy = policy
+        from .events import Announcer  # 8 ms that importing the package need not take
+
         self._announce = Announcer(policy.name, policy.dry_run, hooks)
         self._local: MemoryStore | None = None
         self._passed = passed(policy.headers)
