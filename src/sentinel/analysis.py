@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
 from sentinel.figures import Figures, between, by_second, by_series, figures, latency
@@ -76,15 +77,7 @@ def analyse(record: RunRecord) -> Analysis:
     """Analyse a run, complete or partial."""
     total = figures(record.ticks, float(record.seconds))
     phases = tuple(
-        (
-            phase,
-            figures(
-                between(record, phase.start_s, phase.end_s),
-                max(0.0, min(phase.end_s, record.seconds) - phase.start_s),
-            ),
-        )
-        for phase in record.phases
-        if phase.start_s < record.seconds
+        (phase, _phase_figures(record, phase)) for phase in record.phases if phase.start_s < record.seconds
     )
     steps = load_steps(record)
     bent = knee(steps)
@@ -102,6 +95,13 @@ def analyse(record: RunRecord) -> Analysis:
         incident=total.error_rate > INCIDENT_ABOVE,
         notes=_notes(record, steps),
     )
+
+
+def _phase_figures(record: RunRecord, phase: Phase) -> Figures:
+    end_s = min(phase.end_s, float(record.seconds))
+    covered = record.done[ceil(phase.start_s) : ceil(end_s)]
+    ticks = between(record, phase.start_s, phase.end_s)
+    return figures(ticks, max(0.0, end_s - phase.start_s), sum(covered) if any(record.done) else None)
 
 
 def _notes(record: RunRecord, steps: tuple[LoadStep, ...]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import floor
 from typing import Literal
 
 from sentinel.announcements import retry_after
@@ -253,8 +254,9 @@ def _strength(
 ) -> tuple[str, ...]:
     lines = []
     if over.blind is not None:
+        least = floor(over.blind) + 1
         lines.append(
-            f"over-admission: an excess of more than {over.blind:.1f} requests would have been proven"
+            f"over-admission: an excess of {least} or more in the tightest interval would have been proven"
         )
         slack = _rate_slack(promise, seen, over.blind)
         if slack is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from sentinel.criterion import Criterion
-from sentinel.figures import figures, latency
+from sentinel.figures import figures, latency, ms
 from sentinel.histogram import SAMPLES_ABOVE
 from sentinel.run import RunRecord, Tick
 
@@ -108,7 +108,7 @@ def _latency(criterion: Criterion, ticks: list[Tick]) -> CheckResult:
     if value is None:
         detail = f"fewer than {SAMPLES_ABOVE} of {times.count} samples lie above it: run longer"
         return CheckResult(criterion, None, False, times.count, detail)
-    return _judged(criterion, value / 1e6, times.count, f"{value / 1e6:.3g} ms of {times.count} samples")
+    return _judged(criterion, value / 1e6, times.count, f"{ms(value / 1e6)} ms of {times.count} samples")
 
 
 def _judged(criterion: Criterion, observed: float, samples: int, detail: str) -> CheckResult:

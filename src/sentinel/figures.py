@@ -44,6 +44,7 @@ class Figures:
     percentiles: tuple[Percentile, ...]
     mean_ms: float | None
     max_ms: float | None
+    answered: int | None = None
 
     @property
     def requests(self) -> int:
@@ -64,11 +65,27 @@ class Figures:
     @property
     def throughput(self) -> float:
         """Return the requests served as expected per second."""
-        return self.counts["ok"] / self.seconds if self.seconds else 0.0
+        if not self.seconds or not self.requests:
+            return 0.0
+        served: float = self.counts["ok"]
+        if self.answered is not None:
+            served = self.answered * served / self.requests
+        return served / self.seconds
 
     def percentile(self, p: float) -> Percentile:
         """Return one of the listed percentiles."""
         return next(entry for entry in self.percentiles if entry.p == p)
+
+
+def ms(value: float | None) -> str:
+    """Write milliseconds to three digits; a dash for what is not known.
+
+    >>> ms(0.01234), ms(12.345), ms(2345.6), ms(None)
+    ('0.0123', '12.3', '2346', '–')
+    """
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def latency(ticks: Iterable[Tick]) -> Histogram:
@@ -76,7 +93,7 @@ def latency(ticks: Iterable[Tick]) -> Histogram:
     return Histogram.merged(tick.response for tick in ticks if tick.outcome != "denied")
 
 
-def figures(ticks: Iterable[Tick], seconds: float) -> Figures:
+def figures(ticks: Iterable[Tick], seconds: float, answered: int | None = None) -> Figures:
     """Compute the figures of some ticks over a stretch of `seconds`.
 
     >>> tick = Tick(0, "blog", "list", "ok", Histogram([2_000_000] * 400), Histogram([2_000_000] * 400))
@@ -97,6 +114,7 @@ def figures(ticks: Iterable[Tick], seconds: float) -> Figures:
         ),
         _ms(times.mean),
         _ms(float(times.max)) if times.count else None,
+        answered,
     )
 
 

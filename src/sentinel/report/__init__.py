@@ -1,0 +1,1 @@
+"""Reports of a run: one document of plain values, and the forms it is written in."""

@@ -1,0 +1,75 @@
+"""What a run, an audit or an overhead experiment had to pass, as a flat list of cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sentinel.audit import AuditResult
+from sentinel.overhead import Overhead
+from sentinel.report.document import Report, promise_words
+
+Status = Literal["passed", "failed", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Hold one thing that had to hold: its group, its name, how it went, and the evidence."""
+
+    group: str
+    name: str
+    status: Status
+    detail: str
+
+
+def run_cases(report: Report) -> tuple[Case, ...]:
+    """List the cases of a run: that it proves anything, its criteria, its comparison, its audit and
+    overhead."""
+    record, verdict = report.record, report.verdict
+    validity = Case(
+        "run", "is valid", "failed" if record.void else "passed", "; ".join(record.void_reasons) or "not void"
+    )
+    checks = tuple(
+        Case("check", str(result.criterion), "passed" if result.passed else "failed", result.detail)
+        for result in verdict.checks
+    )
+    compared: tuple[Case, ...] = ()
+    if verdict.comparison is not None:
+        state = verdict.comparison.state
+        status: Status = {"regression": "failed", "undecided": "skipped"}.get(state, "passed")  # type: ignore[assignment]
+        compared = (Case("comparison", "is no regression", status, verdict.comparison.statement),)
+    audited = () if report.audit is None else audit_cases(report.audit)
+    costs = () if report.budget_us is None else overhead_cases(report.overhead, report.budget_us)
+    return (validity, *checks, *compared, *audited, *costs)
+
+
+def audit_cases(result: AuditResult) -> tuple[Case, ...]:
+    """List the cases of an audit: its control, each proof, and what was left out."""
+    words = promise_words(result.promise)
+    control = "refused, as it must be" if result.control_refused else "not refused: nothing was limited"
+    proofs = []
+    for finding in result.findings:
+        worst = "; ".join(f"{a.key}: {a.statement}" for a in finding.accusations[:3])
+        status: Status = "failed" if not finding.held else "passed" if finding.examined else "skipped"
+        detail = worst or f"nothing proven over {finding.examined} requests"
+        proofs.append(Case("audit", f"no {finding.proof} proven against {words}", status, detail))
+    left = (Case("audit", f"act {left.name}", "skipped", left.reason) for left in result.left_out)
+    return (
+        Case("audit", "positive control", "passed" if result.control_refused else "failed", control),
+        *proofs,
+        *left,
+    )
+
+
+def overhead_cases(found: Sequence[Overhead], budget_us: float) -> tuple[Case, ...]:
+    """List the cases of an overhead experiment: each kind of answer within its budget."""
+    return tuple(
+        Case(
+            "overhead",
+            f"{entry.answer} requests cost at most {budget_us / 1e3:g} ms",
+            "passed" if entry.within(budget_us) else "failed",
+            entry.verdict(budget_us),
+        )
+        for entry in found
+    )

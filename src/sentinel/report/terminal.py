@@ -1,0 +1,227 @@
+"""The report for a terminal: the verdict, then what it rests on, within 80 columns if need be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from sentinel.audit import AuditResult
+from sentinel.baseline import Comparison
+from sentinel.figures import Figures, by_second, latency, ms
+from sentinel.overhead import Overhead
+from sentinel.report.document import Report, promise_words
+from sentinel.store import RunSummary
+
+_COLOURS = {0: "green", 4: "yellow"}
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def show(console: Console, report: Report) -> None:
+    """Print a run's report."""
+    record, analysis, verdict = report.record, report.analysis, report.verdict
+    name = str(record.scenario.get("name", record.id))
+    colour = _COLOURS.get(int(verdict.exit_code), "red")
+    parts: list[RenderableType] = [
+        Text(f"{record.started_at}, {record.seconds} s, {record.model} model, run {record.id}", style="dim"),
+        Panel(Text(verdict.sentence, style="bold"), title=name, title_align="left", border_style=colour),
+    ]
+    if verdict.checks:
+        parts.append(_checks(report))
+    rows = [_row(phase.name, found) for phase, found in analysis.phases]
+    parts.append(_table(_FIGURES, [*rows, _row("whole run", analysis.total)], last_bold=True))
+    series = [_row(f"{application}/{step}", found) for (application, step), found in analysis.series.items()]
+    parts.append(_table(("application", *_FIGURES[1:]), series))
+    parts += [_sparks(report), _said(report)]
+    if report.audit is not None:
+        parts.append(_audit(report.audit))
+    if report.overhead:
+        parts.append(_overhead(report.overhead, report.budget_us))
+    if verdict.comparison is not None:
+        parts.append(_comparison(verdict.comparison))
+    console.print(Group(*parts))
+
+
+def show_audit(console: Console, result: AuditResult) -> None:
+    """Print an audit."""
+    console.print(_audit(result))
+
+
+def show_overhead(console: Console, found: Sequence[Overhead], budget_us: float | None) -> None:
+    """Print an overhead experiment."""
+    console.print(_overhead(found, budget_us))
+
+
+def show_comparison(console: Console, comparison: Comparison) -> None:
+    """Print a comparison with earlier runs."""
+    console.print(_comparison(comparison))
+
+
+def show_runs(console: Console, runs: Sequence[RunSummary]) -> None:
+    """Print a list of stored runs, as given."""
+    rows = [
+        (
+            run.id,
+            run.started_at[:19].replace("T", " "),
+            run.name,
+            f"{run.seconds} s",
+            f"{run.requests:,}",
+            ms(run.figures.get("p95_ms")),
+            f"{run.figures.get('error_rate') or 0:.2%}",
+            "void" if run.void else run.status,
+            "–" if run.exit_code is None else str(run.exit_code),
+        )
+        for run in runs
+    ]
+    head = ("run", "started", "scenario", "length", "requests", "p95 ms", "errors", "state", "exit")
+    console.print(_table(head, rows) if rows else Text("no runs yet; `sentinel run` makes one"))
+
+
+_FIGURES = ("phase", "requests", "served/s", "p50 ms", "p95 ms", "p99 ms", "errors", "refused")
+
+
+def _row(name: str, found: Figures) -> tuple[str, ...]:
+    times = [ms(found.percentile(p).ms) for p in (50.0, 95.0, 99.0)]
+    rates = (f"{found.error_rate:.2%}", f"{found.denied_rate:.2%}")
+    return (name, f"{found.requests:,}", f"{found.throughput:,.1f}", *times, *rates)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, last_bold: bool = False) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    for number, title in enumerate(head):
+        table.add_column(title, justify="right" if number else "left", overflow="fold")
+    kept = list(rows)
+    for number, row in enumerate(kept):
+        table.add_row(*map(Text, row), style="bold" if last_bold and number == len(kept) - 1 else None)
+    return table
+
+
+def _checks(report: Report) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    for title in ("", "criterion", "observed"):
+        table.add_column(title, overflow="fold")
+    for result in report.verdict.checks:
+        mark = Text("pass", style="green") if result.passed else Text("FAIL", style="bold red")
+        table.add_row(mark, Text(str(result.criterion)), Text(result.detail))
+    return table
+
+
+def spark(values: Sequence[float | None], width: int = 60) -> str:
+    """Draw a line of blocks, as high as the greatest value of each stretch; gaps stay blank.
+
+    >>> spark([0, 1, 2, 3, None, 8], width=6)
+    '▁▁▂▃ █'
+    """
+    if not values:
+        return ""
+    step = max(1.0, len(values) / width)
+    count = min(width, len(values))
+    stretches = [values[int(n * step) : max(int(n * step) + 1, int((n + 1) * step))] for n in range(count)]
+    highs = [max((value for value in stretch if value is not None), default=None) for stretch in stretches]
+    top = max((high for high in highs if high is not None), default=0.0)
+    return "".join(
+        " "
+        if high is None
+        else _BLOCKS[min(7, int(high / top * 8 - 1e-9))]
+        if top > 0 and high > 0
+        else _BLOCKS[0]
+        for high in highs
+    )
+
+
+def _sparks(report: Report) -> RenderableType:
+    record = report.record
+    median = [None if part is None else float(part) for part in _medians(report)]
+    lines = (
+        (
+            "planned/s",
+            spark([float(value) for value in record.planned]),
+            f"up to {max(record.planned, default=0):,}",
+        ),
+        (
+            "answered/s",
+            spark([float(value) for value in record.done]),
+            f"up to {max(record.done, default=0):,}",
+        ),
+        ("p50", spark(median), f"up to {ms(max((m for m in median if m is not None), default=None))} ms"),
+    )
+    table = Table.grid(padding=(0, 2))
+    for label, line, most in lines:
+        table.add_row(Text(label, style="dim"), Text(line, style="cyan"), Text(most, style="dim"))
+    return table
+
+
+def _medians(report: Report) -> list[float | None]:
+    times = (latency(ticks) for ticks in by_second(report.record))
+    found = (part.value_at(max(1, part.count // 2)) if part.count else None for part in times)
+    return [None if value is None else value / 1e6 for value in found]
+
+
+def _said(report: Report) -> Text:
+    analysis = report.analysis
+    lines = [
+        analysis.knee.statement if analysis.knee else "no knee: latency held at every load offered",
+        f"bottleneck: {analysis.bottleneck.statement}",
+        *([analysis.recovery.statement] if analysis.recovery else []),
+        f"status: {analysis.health}, by an error rate of {analysis.total.error_rate:.2%}",
+        *(["an incident: more than 10 % of the requests failed"] if analysis.incident else []),
+        *analysis.notes,
+        *(
+            f"{e.count} × {e.application}/{e.step}: {e.status or 'no answer'} {e.message}"
+            for e in report.record.errors[:5]
+        ),
+    ]
+    return Text("\n" + "\n".join(f"• {line}" for line in lines) + "\n")
+
+
+def _audit(result: AuditResult) -> RenderableType:
+    colour = {"kept": "green", "broken": "red", "void": "yellow"}[result.state]
+    worst = [f"{a.key}: {a.statement}" for f in result.findings for a in f.accusations[:3]]
+    left = [f"left out: {item.name}, {item.reason}" for item in result.left_out]
+    rows = [
+        (
+            act.name,
+            *(f"{n:,}" for n in (act.requests, act.admitted, act.refused, act.excess, act.wrong_refusals)),
+        )
+        for act in result.acts
+    ]
+    head = ("act", "requests", "admitted", "refused", "excess", "wrong refusals")
+    return Group(
+        Panel(
+            Text(result.sentence, style="bold"),
+            title=f"audit: {promise_words(result.promise)}",
+            title_align="left",
+            border_style=colour,
+        ),
+        _table(head, rows),
+        Text("\n".join(f"• {line}" for line in [*worst, *result.strength, *left]) + "\n"),
+    )
+
+
+def _overhead(found: Sequence[Overhead], budget_us: float | None) -> Table:
+    head = ("requests", "off", "added at the median", "added on average", "at worst", "within")
+    rows = [
+        (
+            entry.answer,
+            f"{entry.off_us:.1f} µs",
+            str(entry.median),
+            str(entry.mean),
+            f"{entry.upper_us:.1f} µs",
+            "–" if budget_us is None else "yes" if entry.within(budget_us) else "NO",
+        )
+        for entry in found
+    ]
+    return _table(head, rows)
+
+
+def _comparison(comparison: Comparison) -> RenderableType:
+    rows = [
+        (c.measure, f"{c.value:.4g}", f"{c.usual:.4g}", f"{c.change:+.1%}", str(c.before), c.state)
+        for c in comparison.changes
+    ]
+    head = ("figure", "now", "usually", "worse by", "runs before", "state")
+    return Group(Text(comparison.statement[:1].upper() + comparison.statement[1:]), _table(head, rows))
