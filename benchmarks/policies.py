@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 from contenders import YEAR
-from threshold import Ladder, Policy, Rate, SlidingWindow, Tiers, TokenBucket
-from threshold import presets
+from threshold import Ladder, Policy, Rate, SlidingWindow, Tiers, TokenBucket, presets
 from threshold.plan import Limit
 
 AMPLE = 10_000_000

@@ -15,10 +15,9 @@ from importlib.util import find_spec
 from typing import Any
 
 import floors
+from contenders import YEAR
 from policies import AMPLE, METHOD, PATH, TENANT, TIER, USER, single, whole
 from sampling import Series, WorkloadError
-from contenders import YEAR
-
 from threshold import Ladder, MemoryStore, Policy, Rung
 
 _clock = time.perf_counter_ns
