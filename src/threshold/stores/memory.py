@@ -228,7 +228,10 @@ class MemoryStore:
     def _decide_when_full(self, plan: Plan, now: int) -> Outcome:
         """Decide with overflow states for those keys that are new and find no place."""
         keys = plan.keys if plan.abuse is None else (*plan.keys, plan.abuse)
-        self._make_place(sum(key not in self._home(key) for key in keys), now)
+        before = -1
+        while self._count != before:  # making place may forget a key of this very plan that is at rest
+            before = self._count
+            self._make_place(sum(not self._knows(key) for key in keys), now)
         places = self.max_keys - self._count
         states: list[State] = []
         shared: set[int] = set()

@@ -1,0 +1,423 @@
+"""MemoryStore against a reference without bounds: what is live is never forgotten, and never too many."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from threshold import (
+    ConfigurationError,
+    Ladder,
+    Limiter,
+    MemoryStore,
+    Rung,
+    SlidingWindow,
+    TokenBucket,
+)
+from threshold.plan import Plan, Rule
+from threshold.stores.base import bind
+from threshold.testing import ManualClock, worst_window
+from threshold.testing.contract_base import abuse_key, plan
+from threshold.testing.contract_parity import Reference, fields
+
+SECOND = 1_000_000
+LADDER = Ladder([Rung(forgive=True), Rung(cooldown=2), Rung(ban=5, shadow=9)], decay=20)
+RULES = (
+    Rule.of("quick", "user", TokenBucket("4/second", burst=2), strikes=True),
+    Rule.of("steady", "endpoint", SlidingWindow("2 per 3 seconds"), strikes=True),
+    Rule.of("slow", "tenant", TokenBucket("2/minute")),
+    Rule.of("day", "tenant", SlidingWindow("3/day", precision=24)),
+)
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["decide"] * 6 + ["take", "take", "peek", "reset", "refund"]),
+        st.integers(0, 11),  # who
+        st.integers(1, 15),  # which rules, as bits
+        st.sampled_from([0, 1, 1, 1, 2, 3, 4]),  # cost
+        st.booleans(),  # with a ladder
+        st.sampled_from([0, 0, 0, 1, 90_000, 250_000, SECOND, 3_300_000, 31 * SECOND, 7 * 3600 * SECOND]),
+    ),
+    max_size=60,
+)
+
+
+class Twin:
+    """A bounded store beside the reference, compared after every step."""
+
+    def __init__(self, max_keys: int) -> None:
+        self.clock = ManualClock(50)
+        self.store = MemoryStore(max_keys, clock=self.clock)
+        self.reference = Reference()
+        self.max_keys = max_keys
+
+    def live(self) -> set[str]:
+        """Keys whose state still matters."""
+        now = self.clock()
+        limits = {rule.scope: rule.limit for rule in RULES}
+        keys = {
+            key
+            for key, state in self.reference.states.items()
+            if state is not None and limits[key[: key.index("\0") + 1]].rests_at(state) > now
+        }
+        return keys | {key for key, record in self.reference.records.items() if LADDER.rests_at(record) > now}
+
+    def decide(self, asked: Plan) -> None:
+        before, counted, live = len(self.store), self.store.overflowed, self.live()
+        said = self.store.decide(asked)
+        if said.overflowed or self.store.overflowed != counted:
+            new = {*asked.keys, *((asked.abuse,) if asked.abuse else ())} - live
+            assert new, "who has a state of their own never shares one"
+            if self.max_keys <= 16:
+                assert len(live) + len(new) > self.max_keys, "overflow although there was a place"
+            assert before <= self.max_keys
+            self.adopt(asked)
+        elif asked.peek and asked.abuse is not None and before == self.max_keys and asked.abuse not in live:
+            pass  # a glance that could not be remembered says what a decision would, but is not counted
+        else:
+            assert fields(said) == fields(self.reference.decide(asked, self.clock()))
+
+    def adopt(self, asked: Plan) -> None:
+        """After an overflow: what the store has kept for these keys is what counts from now on."""
+        for key, state in zip(asked.keys, self.store.state(asked.keys), strict=True):
+            self.reference.states[key] = state
+        if asked.abuse is not None:
+            record = self.store.state([asked.abuse])[0]
+            self.reference.records.pop(asked.abuse, None)
+            if record is not None:
+                self.reference.records[asked.abuse] = record
+
+    def check(self) -> None:
+        assert len(self.store) <= self.max_keys
+        assert len(self.store) == sum(len(shard) for shard in self.store._shards)
+        assert len(self.store) == sum(len(bucket) for bucket in self.store._buckets.values())
+        for key in self.live():
+            kept = self.store.state([key])[0]
+            assert kept == self.reference.states.get(key, self.reference.records.get(key)), key
+
+
+def run(max_keys: int, trace: list[tuple[str, int, int, int, bool, int]]) -> Twin:
+    twin = Twin(max_keys)
+    takes = [bind(twin.store, rule) for rule in RULES]
+    charged: list[tuple[Plan, int]] = []
+    for action, who, bits, cost, laddered, pause in trace:
+        twin.clock.advance_us(pause)
+        name = f"caller{who}"
+        rules = [rule for i, rule in enumerate(RULES) if bits >> i & 1]
+        asked = plan(rules, name, cost=cost, ladder=LADDER if laddered else None, peek=action == "peek")
+        if action == "reset":
+            keys = [abuse_key(name), *asked.keys]
+            twin.store.reset(keys)
+            twin.reference.reset(keys)
+        elif action == "refund" and charged and not twin.store.overflowed:
+            refunded, at = charged.pop()
+            twin.store.refund(refunded, at)
+            twin.reference.refund(refunded, at, twin.clock())
+        elif action == "take":
+            single = plan(rules[:1], name, cost=cost)
+            counted = twin.store.overflowed
+            found = takes[RULES.index(rules[0])](single.keys[0], cost)
+            if twin.store.overflowed == counted:
+                meant = twin.reference.decide(single, twin.clock())
+                assert found[:3] == meant.found[0][:3]
+            else:
+                twin.adopt(single)
+        else:
+            overflowed = twin.store.overflowed
+            twin.decide(asked)
+            if not asked.peek and twin.store.overflowed == overflowed:
+                charged = [(asked, twin.clock())]
+        twin.check()
+    return twin
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(1, 14), steps)
+def test_is_the_reference_with_a_bound(
+    max_keys: int, trace: list[tuple[str, int, int, int, bool, int]]
+) -> None:
+    run(max_keys, trace)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps)
+def test_is_exactly_the_reference_while_there_is_room(
+    trace: list[tuple[str, int, int, int, bool, int]],
+) -> None:
+    assert run(1000, trace).store.overflowed == 0
+
+
+@pytest.mark.parametrize("max_keys", [1, 2, 3, 5, 8, 10, 13, 30])
+def test_is_the_reference_with_a_bound_on_long_traces(max_keys: int) -> None:
+    rng = Random(max_keys)
+    trace = [
+        (
+            rng.choice(["decide"] * 7 + ["take", "take", "peek", "reset"]),
+            rng.randrange(12),
+            rng.randint(1, 15),
+            rng.choice((0, 1, 1, 1, 2, 3, 4)),
+            rng.random() < 0.4,
+            rng.choice((0, 0, 0, 1, 90_000, 250_000, SECOND, 3_300_000, 31 * SECOND)),
+        )
+        for _ in range(1500)
+    ]
+    run(max_keys, trace)
+
+
+def fill(store: MemoryStore, rule: Rule, count: int, name: str = "junk") -> None:
+    take = bind(store, rule)
+    for i in range(count):
+        take(f"{rule.scope}{name}{i}", 1)
+
+
+def test_a_key_at_rest_makes_place_for_a_newcomer_at_once() -> None:
+    clock = ManualClock()
+    store = MemoryStore(10, clock=clock)
+    hourly = Rule.of("hourly", "user", SlidingWindow("1/hour"))
+    quick = Rule.of("quick", "user", TokenBucket("1/second"))
+    fill(store, hourly, 9)
+    bind(store, quick)(quick.scope + "ann", 1)
+    clock.advance_us(999_999)
+    assert store.decide(plan([quick], "bob")).overflowed == 1
+    clock.advance_us(1)
+    outcome = store.decide(plan([quick], "bob"))
+    assert outcome.overflowed == 0 and outcome.allowed and len(store) == 10
+
+
+def test_a_key_at_rest_is_found_behind_one_that_rests_later_but_was_due_earlier() -> None:
+    clock = ManualClock()
+    store = MemoryStore(2, clock=clock)
+    hourly = Rule.of("hourly", "user", TokenBucket("1/hour"))
+    quick = Rule.of("quick", "user", TokenBucket("1/second"))
+    bind(store, hourly)(hourly.scope + "ann", 1)  # rests at 3600 s, looked at some seconds later
+    clock.advance(3599.5)
+    bind(store, quick)(quick.scope + "bob", 1)  # rests at 3600.5 s, looked at almost exactly then
+    clock.advance(0.6)
+    clock.advance(-0.2)  # now 3599.9: nobody rests
+    assert store.decide(plan([quick], "cid")).overflowed == 1
+    clock.advance(0.1)  # 3600.0: ann does
+    assert store.decide(plan([quick], "cid")).overflowed == 0
+
+
+@pytest.mark.parametrize("limit", [TokenBucket("5/minute"), SlidingWindow("5/minute")], ids=str)
+def test_newcomers_to_a_full_store_share_one_limit(limit: TokenBucket) -> None:
+    clock = ManualClock()
+    store = MemoryStore(100, clock=clock)
+    rule = Rule.of("r", "user", limit)
+    fill(store, Rule.of("junk", "edge", SlidingWindow("1/year")), 100)
+    take = bind(store, rule)
+    admitted = []
+    for i in range(3000):
+        clock.advance_us(100_000)
+        key = f"{rule.scope}new{i}"
+        if i % 2:
+            outcome = store.decide(plan([rule], f"new{i}"))
+            assert outcome.overflowed == 1
+            retry = 0 if outcome.allowed else 1
+        else:
+            retry = take(key, 1)[0]
+        if retry == 0:
+            admitted.append(clock())
+    assert len(store) == 100 and store.overflowed == 3000
+    most = 5 if isinstance(limit, SlidingWindow) else 10
+    assert len(admitted) >= 20 and worst_window(admitted, 60 * SECOND) <= most
+
+
+def test_known_callers_keep_their_own_state_while_newcomers_share() -> None:
+    store = MemoryStore(50, clock=ManualClock())
+    rule = Rule.of("r", "user", SlidingWindow("5/year"))
+    fill(store, rule, 50)
+    for _ in range(20):
+        store.decide(plan([rule], "stranger"))
+    for i in range(50):
+        outcome = store.decide(plan([rule], f"junk{i}"))
+        assert outcome.allowed and outcome.found[0][1] == 3 and outcome.overflowed == 0
+
+
+def test_a_plan_may_find_place_for_some_of_its_keys() -> None:
+    clock = ManualClock()
+    store = MemoryStore(3, clock=clock)
+    fill(store, Rule.of("junk", "edge", SlidingWindow("1/year")), 2)
+    outcome = store.decide(plan(RULES, "ann"))
+    assert outcome.allowed and outcome.overflowed == 3 and len(store) == 3
+    assert sum(state is not None for state in store.state([rule.scope + "ann" for rule in RULES])) == 1
+
+
+def test_a_full_store_still_blocks_whom_it_has_banned_and_does_not_forgive_whom_it_cannot_remember() -> None:
+    clock = ManualClock()
+    store = MemoryStore(4, clock=clock)
+    rule = Rule.of("r", "user", SlidingWindow("1/hour"), strikes=True)
+    ban = Ladder([Rung(ban=3600)], decay=7200)
+    for _ in range(2):
+        banned = store.decide(plan([rule], "ann", ladder=ban))
+    assert banned.banned and len(store) == 2
+    fill(store, Rule.of("junk", "edge", SlidingWindow("1/year")), 50)
+    assert store.decide(plan([rule], "ann", ladder=ban)).banned
+    forgiving = Ladder([Rung(forgive=True)])
+    before = store.overflowed
+    outcomes = [store.decide(plan([rule], "bob", ladder=forgiving)) for _ in range(5)]
+    assert [outcome.allowed for outcome in outcomes] == [True, False, False, False, False]
+    assert {outcome.strike for outcome in outcomes} == {0}
+    assert store.overflowed == before + 5
+
+
+def test_a_strike_that_finds_no_place_is_counted_as_overflow() -> None:
+    store = MemoryStore(3, clock=ManualClock())
+    rule = Rule.of("r", "user", SlidingWindow("1/hour"), strikes=True)
+    assert store.decide(plan([rule], "ann", ladder=LADDER)).allowed
+    fill(store, Rule.of("junk", "edge", SlidingWindow("1/year")), 2)
+    assert store.overflowed == 0
+    outcome = store.decide(plan([rule], "ann", ladder=LADDER))
+    assert (outcome.allowed, outcome.strike, store.overflowed) == (False, 0, 1)
+
+
+def test_a_record_that_was_reset_has_its_place_still_even_when_the_store_is_full() -> None:
+    clock = ManualClock()
+    store = MemoryStore(3, clock=clock)
+    rule = Rule.of("r", "user", SlidingWindow("1/hour"), strikes=True)
+    hourly = Rule.of("hourly", "user", SlidingWindow("1/year"))
+    for _ in range(2):
+        store.decide(plan([rule], "ann", ladder=LADDER))
+    fill(store, hourly, 1)
+    store.reset([abuse_key("ann")])
+    assert store.decide(plan([rule], "ann", ladder=LADDER)).strike == 1
+
+
+def test_tells_of_overflow_at_once_and_then_whenever_it_has_doubled() -> None:
+    told: list[int] = []
+    store = MemoryStore(1, clock=ManualClock(), on_overflow=told.append)
+    fill(store, Rule.of("r", "user", SlidingWindow("1/year")), 101)
+    assert store.overflowed == 100 and told == [1, 2, 4, 8, 16, 32, 64]
+
+
+def test_a_listener_may_use_the_store_and_its_failure_changes_no_verdict() -> None:
+    rule = Rule.of("r", "user", SlidingWindow("1/year"))
+    seen: list[object] = []
+
+    def listen(count: int) -> None:
+        seen.append(store.state([rule.scope + "junk0"]))
+
+    store = MemoryStore(1, clock=ManualClock(), on_overflow=listen)
+    fill(store, rule, 3)
+    store.decide(plan([rule], "ann"))
+    assert len(seen) == 2
+
+
+def test_a_refund_of_what_an_overflow_state_was_charged_lets_nobody_exceed_their_own_limit() -> None:
+    clock = ManualClock()
+    store = MemoryStore(1, clock=clock)
+    rule = Rule.of("r", "user", SlidingWindow("3/hour"))
+    quick = Rule.of("quick", "user", TokenBucket("1/second"))
+    assert store.decide(plan([quick], "junk")).allowed
+    shared = plan([rule], "ann", cost=2)
+    outcome = store.decide(shared)
+    assert outcome.allowed and outcome.overflowed == 1
+    clock.advance(1)
+    assert store.decide(plan([rule], "ann", cost=3)).overflowed == 0
+    store.refund(shared, outcome.at)
+    assert not store.decide(plan([rule], "ann")).allowed
+
+
+def test_a_changed_ladder_remembers_as_long_as_it_says() -> None:
+    clock = ManualClock()
+    store = MemoryStore(3, clock=clock)
+    rule = Rule.of("r", "user", TokenBucket("1/second"), strikes=True)
+    other = Rule.of("other", "user", TokenBucket("1/second"))
+    brief = Ladder([Rung(forgive=True)], decay=5)
+    long = replace(brief, decay=500)
+    store.decide(plan([rule], "ann", cost=1, ladder=brief))
+    assert store.decide(plan([rule], "ann", cost=1, ladder=brief)).strike == 1
+    clock.advance(3)
+    store.decide(plan([rule], "ann", cost=1, ladder=long))
+    assert store.decide(plan([rule], "ann", cost=1, ladder=long)).strike == 2
+    clock.advance(60)
+    for i in range(40):
+        store.decide(plan([other], f"newcomer{i}"))
+    store.decide(plan([rule], "ann", cost=1, ladder=long))
+    assert store.decide(plan([rule], "ann", cost=1, ladder=long)).strike == 3
+
+
+def test_keys_at_rest_are_forgotten_as_newcomers_come_so_memory_follows_the_live_ones() -> None:
+    clock = ManualClock()
+    store = MemoryStore(100_000, clock=clock)
+    rule = Rule.of("r", "user", TokenBucket("10/second"))
+    take = bind(store, rule)
+    most = 0
+    for i in range(60_000):
+        clock.advance_us(1_000)
+        take(f"{rule.scope}{i}", 1)
+        most = max(most, len(store))
+    # A key rests 100 ms after its only charge: about a hundred are live at any time.
+    assert most <= 250
+
+
+def test_reset_gives_places_back() -> None:
+    clock = ManualClock()
+    store = MemoryStore(10, clock=clock)
+    rule = Rule.of("r", "user", SlidingWindow("1/year"))
+    fill(store, rule, 10)
+    assert store.decide(plan([rule], "bob")).overflowed == 1
+    store.reset([f"{rule.scope}junk3"])
+    assert store.decide(plan([rule], "bob")).overflowed == 0
+
+
+def test_close_forgets_everything() -> None:
+    store = MemoryStore(10, clock=ManualClock())
+    fill(store, RULES[3], 20)
+    store.close()
+    assert len(store) == 0 and store.state([f"{RULES[3].scope}junk0"]) == [None]
+
+
+def test_every_shard_stays_small_enough_to_grow_without_a_pause() -> None:
+    store = MemoryStore(200_000, clock=ManualClock())
+    fill(store, Rule.of("r", "user", SlidingWindow("1/year")), 210_000)
+    assert len(store) == 200_000
+    assert max(len(shard) for shard in store._shards) <= 2_100
+    assert MemoryStore()._mask + 1 >= 1_000_000 // 2_048
+
+
+def test_a_decision_looks_at_a_bounded_number_of_keys_however_many_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = 0
+    original = MemoryStore._look
+
+    def counting(self: MemoryStore, *args: object) -> object:
+        nonlocal looks
+        looks += 1
+        return original(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MemoryStore, "_look", counting)
+    clock = ManualClock()
+    for max_keys in (1_000, 20_000):
+        store = MemoryStore(max_keys, clock=clock)
+        rule = Rule.of("r", "user", TokenBucket("10/minute"))
+        take = bind(store, rule)
+        most = total = 0
+        for i in range(3 * max_keys):
+            looks = 0
+            if i == 2 * max_keys:
+                clock.advance(3600)  # everything comes to rest at once
+            take(f"{rule.scope}{i}", 1)
+            most, total = max(most, looks), total + looks
+        assert most <= 40 and total <= 3 * max_keys * 40
+
+
+def test_refuses_bounds_out_of_range_and_a_clock_that_is_none() -> None:
+    for max_keys in (0, -1, 1.5, True, "10", 100_000_001):
+        with pytest.raises(ConfigurationError, match="max_keys"):
+            MemoryStore(max_keys)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="clock"):
+        MemoryStore(clock=5)  # type: ignore[arg-type]
+
+
+def test_the_default_clock_runs() -> None:
+    limiter = Limiter(TokenBucket("1000000/second"), store=MemoryStore())
+    first = limiter.acquire("ann", cost=1_000_000)
+    second = limiter.acquire("ann", cost=1_000_000)
+    assert first.allowed and not second.allowed
+    assert second.retry_after_us is not None and 0 < second.retry_after_us < 1_000_000
