@@ -13,6 +13,7 @@ from typing import ClassVar
 from ..plan import Outcome, Plan, State
 from .base import Clock
 from .circuit import OnTrouble
+from .fallback import AsyncFallbackStore, FallbackStore
 from .redis_async import AsyncRedisStore
 from .redis_client import connection_kwargs
 from .redis_front import RedisFront
@@ -21,7 +22,7 @@ from .redis_server import RedisServer
 from .resp import command
 from .wire import blob_of_one, numbers_of, outcome_at, refund_blob, state_of
 
-__all__ = ["AsyncRedisStore", "RedisStore"]
+__all__ = ["AsyncFallbackStore", "AsyncRedisStore", "FallbackStore", "RedisStore"]
 
 
 class RedisStore(RedisFront):
@@ -51,7 +52,7 @@ class RedisStore(RedisFront):
             on_trouble=on_trouble,
             clock=clock,
         )
-        kwargs = connection_kwargs(self.target, self.budget, self.budget)
+        kwargs = connection_kwargs(self.target, self.budget / 2, self.budget / 2)
         cls = self.target.connection_class
         self._server = RedisServer(lambda: cls(**kwargs), self.budget, self._circuit())
 

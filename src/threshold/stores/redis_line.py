@@ -20,7 +20,7 @@ from redis.exceptions import RedisError, ResponseError
 from ..errors import StoreUnavailable
 from .circuit import Circuit
 from .faults import code_of, explained
-from .redis_server import line_of
+from .redis_server import GOES_AWAY, REDIRECTS, line_of
 from .wire import Ask, numbers_of, outcome_at
 
 MOST = 64
@@ -274,11 +274,11 @@ class RedisLine:
             self._requeue(entry)
             return True
         self._settle(entry)
-        if code in ("MOVED", "ASK", "TRYAGAIN"):
+        if code in REDIRECTS:
             entry.fail(error)
         else:
             entry.fail(StoreUnavailable(f"{explained(error)}; nothing was charged"))
-        if code in ("READONLY", "MASTERDOWN", "LOADING"):
+        if code in GOES_AWAY:
             self._later(self._lost(error))
             return False
         return True
@@ -295,7 +295,7 @@ class RedisLine:
     async def _lost(self, error: BaseException) -> None:
         """The connection is gone: what was sent may have been done; what is queued waits for the next one."""
         told = "; whether it was charged is unknown"
-        if code_of(error) in ("READONLY", "MASTERDOWN", "LOADING"):
+        if code_of(error) in GOES_AWAY:
             told = f": {explained(error)}"
         failure = StoreUnavailable(f"connection lost: {line_of(error)}{told}")
         while self._sent:

@@ -1,22 +1,23 @@
 """RedisServer: one server as blocking code sees it. One command in, one reply out, within the budget.
 
 Knows connections and time; knows nothing of plans. Connections stand in a pile and the last one used is taken
-first, so there are as many as there are threads asking at once. redis-py makes them and reads replies; its
-client and its pool (which between them cost as much as the call itself) are left out.
+first, so there are as many as there are threads asking at once. redis-py makes them (address, TLS,
+credentials, Sentinel); its client and its pool, which between them cost as much as the call itself, are left
+out, and so is its way of reading: its time-out is one per packet, and a reply that drips in would take many.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from redis.exceptions import ConnectionError as Disconnected
+import hiredis
 from redis.exceptions import RedisError, ResponseError
-from redis.exceptions import TimeoutError as TimedOut
 
 from ..errors import StoreUnavailable
 from .circuit import Circuit
@@ -27,6 +28,14 @@ Connect = Callable[[], Any]
 
 _FRESH_FOR = 0.5
 """Seconds after which an idle connection is looked at before it is used again."""
+
+_CHUNK = 16_384
+_MORE = object()
+"""What the reader says when a reply is not complete yet."""
+
+GOES_AWAY = ("READONLY", "MASTERDOWN", "LOADING")
+"""Errors after which the connection leads to the wrong server, or to one that is not ready."""
+REDIRECTS = ("MOVED", "ASK", "TRYAGAIN")
 
 _servers: weakref.WeakSet[RedisServer]
 
@@ -52,7 +61,7 @@ class RedisServer:
         self._connect = connect
         self._budget = budget
         self._on_connect = on_connect
-        self._idle: deque[tuple[Any, float]] = deque()
+        self._idle: deque[Link] = deque()
         self._closed = False
         _servers.add(self)
 
@@ -69,18 +78,22 @@ class RedisServer:
         if not circuit.closed:
             circuit.enter()
         now = time.monotonic()
-        connection = self._connection(now)
+        link = self._link(now)
         try:
-            connection.send_packed_command((command,), False)
-            reply = connection.read_response(True)
-        except ResponseError as error:
-            reply = self._refused(connection, error, by_text)
-        except RedisError as error:
-            raise self._failed(error, connection) from error
-        except BaseException:
-            connection.disconnect()
+            reply = link.exchange(command, now + self._budget)
+            if isinstance(reply, ResponseError):
+                reply = self._refused(link, reply, by_text, now)
+        except (OSError, hiredis.HiredisError) as error:
+            raise self._failed(error, link) from error
+        except (StoreUnavailable, ResponseError):
             raise
-        self._idle.append((connection, now))
+        except BaseException:
+            link.close()
+            raise
+        if not link.used:
+            link.patience(self._budget)
+        link.used = now
+        self._idle.append(link)
         if not circuit.closed:
             circuit.answered()
         return reply
@@ -89,7 +102,7 @@ class RedisServer:
         """Close every idle connection; the next command opens a new one."""
         while self._idle:
             try:
-                self._idle.pop()[0].disconnect()
+                self._idle.pop().close()
             except IndexError:  # another thread took it
                 return
 
@@ -102,82 +115,129 @@ class RedisServer:
         """Leave the connections to the process they came from (after a fork)."""
         self._idle.clear()
 
-    def _connection(self, now: float) -> Any:
-        """A connection that is not known to be dead."""
+    def _link(self, now: float) -> Link:
+        """A link that is not known to be dead."""
         while True:
             try:
-                connection, used = self._idle.pop()
+                link = self._idle.pop()
             except IndexError:
                 return self._open(now)
-            if now - used < _FRESH_FOR or _alive(connection):
-                return connection
-            connection.disconnect()
+            if now - link.used < _FRESH_FOR or link.is_quiet():
+                return link
+            link.close()
 
-    def _open(self, now: float) -> Any:
+    def _open(self, now: float) -> Link:
         if self._closed:
             raise StoreUnavailable("the store is closed")
         connection = self._connect()
         try:
             connection.connect()
+            link = Link(connection)
             if self._on_connect is not None:
-                self._on_connect(connection)
+                self._on_connect(link)
         except (RedisError, OSError) as error:
             connection.disconnect()
             self.circuit.failed(f"cannot connect: {line_of(error)}")
             raise StoreUnavailable(f"cannot connect: {line_of(error)}; nothing was charged") from error
         left = self._budget - (time.monotonic() - now)
-        if left <= 0:
+        if left > 0:
+            link.patience(left)
+        else:
             connection.disconnect()
             self.circuit.failed("connecting took the whole budget")
             raise StoreUnavailable("connecting took the whole budget; nothing was charged")
-        return connection
+        return link
 
-    def _refused(self, connection: Any, error: ResponseError, by_text: Callable[[], bytes] | None) -> Any:
+    def _refused(
+        self, link: Link, error: ResponseError, by_text: Callable[[], bytes] | None, now: float
+    ) -> Any:
         """The server answered with an error: nothing was executed, or the script stopped before it wrote."""
         code = code_of(error)
         if code == "NOSCRIPT" and by_text is not None:
-            try:
-                connection.send_packed_command((by_text(),), False)
-                return connection.read_response(True)
-            except ResponseError as later:
-                error, code = later, code_of(later)
-            except RedisError as later:
-                raise self._failed(later, connection) from later
-        if code in ("READONLY", "MASTERDOWN", "LOADING"):
-            connection.disconnect()
+            reply = link.exchange(by_text(), now + self._budget)
+            if not isinstance(reply, ResponseError):
+                return reply
+            error, code = reply, code_of(reply)
+        if code in GOES_AWAY:
+            link.close()
             self.drop()
         else:
-            self._idle.append((connection, time.monotonic()))
+            link.used = now
+            self._idle.append(link)
         if not self.circuit.closed:
             self.circuit.answered()
-        if code in ("MOVED", "ASK", "TRYAGAIN"):
+        if code in REDIRECTS:
             raise error
         raise StoreUnavailable(f"{explained(error)}; nothing was charged") from error
 
-    def _failed(self, error: RedisError, connection: Any) -> StoreUnavailable:
+    def _failed(self, error: Exception, link: Link) -> StoreUnavailable:
         """No reply: what the server did is unknown, so the command is not repeated."""
-        connection.disconnect()
-        if code_of(error) == "LOADING":
-            self.drop()
-            return StoreUnavailable(f"{explained(error)}; nothing was charged")
-        if isinstance(error, TimedOut):
+        link.close()
+        if isinstance(error, TimeoutError):
             reason = f"no answer within {self._budget * 1000:.0f} ms"
             self.circuit.failed(reason)
             return StoreUnavailable(f"{reason}; whether it was charged is unknown")
-        # The server went away under one connection. Its siblings are gone too, most likely; whether the
-        # server is, the next attempt to connect will tell.
+        # The server went away under one link. Its siblings are gone too, most likely; whether the server
+        # is, the next attempt to connect will tell.
         self.drop()
-        if isinstance(error, Disconnected):
-            return StoreUnavailable(f"connection lost: {line_of(error)}; whether it was charged is unknown")
-        return StoreUnavailable(f"unreadable reply: {line_of(error)}; whether it was charged is unknown")
+        return StoreUnavailable(f"connection lost: {line_of(error)}; whether it was charged is unknown")
 
 
-def _alive(connection: Any) -> bool:
-    """Whether an idle connection is open and quiet: anything to read on it means it is not ours any more."""
-    try:
-        return not connection.can_read()
-    except (RedisError, OSError):
-        return False
+class Link:
+    """One connection in use: redis-py's socket, and a reader of our own."""
+
+    __slots__ = ("_connection", "_reader", "_socket", "used")
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._socket: socket.socket = connection._sock
+        self._reader = hiredis.Reader(replyError=ResponseError, notEnoughData=_MORE)
+        self.used = 0.0
+
+    def exchange(self, command: bytes, deadline: float) -> Any:
+        """Send a command and read its reply; an error of the server's is returned, not raised.
+
+        Raises:
+            TimeoutError: at the deadline (`time.monotonic()`).
+            OSError: when the connection is lost.
+        """
+        sock, reader = self._socket, self._reader
+        sock.sendall(command)
+        data = sock.recv(_CHUNK)
+        reader.feed(data)
+        reply = reader.gets()
+        if reply is not _MORE:
+            return reply
+        patience = sock.gettimeout()
+        try:
+            while reply is _MORE:
+                left = deadline - time.monotonic()
+                if not data:
+                    raise ConnectionResetError("closed by the server")
+                if left <= 0:
+                    raise TimeoutError
+                sock.settimeout(left)
+                data = sock.recv(_CHUNK)
+                reader.feed(data)
+                reply = reader.gets()
+        finally:
+            sock.settimeout(patience)
+        return reply
+
+    def patience(self, seconds: float) -> None:
+        """Wait this long for each packet."""
+        self._socket.settimeout(seconds)
+
+    def is_quiet(self) -> bool:
+        """Whether the idle link is open: anything to read on it means it is not ours any more."""
+        try:
+            return not self._connection.can_read()
+        except (RedisError, OSError):
+            return False
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.disconnect()
 
 
 def line_of(error: BaseException) -> str:
