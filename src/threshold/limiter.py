@@ -181,7 +181,7 @@ def _rule(limit: Limit, store: Store | AsyncStore, name: str) -> Rule:
     if not isinstance(name, str) or not name or "\0" in name:
         raise ConfigurationError("name", name, "give a non-empty str without NUL")
     store.check(limit)
-    return Rule.of(name, "limiter", limit)
+    return Rule.of(name, "limiter", limit, prefix="lim:")  # no name of a policy's layer begins like that
 
 
 def _plan(rule: Rule, key: str, cost: int, *, peek: bool) -> Plan:

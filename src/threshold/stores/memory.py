@@ -12,7 +12,6 @@ The bound holds without background threads, scans or eviction of anything that s
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
