@@ -22,6 +22,7 @@ from typing import ClassVar, Protocol
 
 from .. import engine
 from ..errors import ConfigurationError
+from ..escalation import AbuseState
 from ..plan import Found, Limit, Outcome, Plan, Rule, State
 from .base import Clock, Take
 
@@ -78,6 +79,10 @@ class MemoryStore:
         self.on_overflow = on_overflow
         self._clock = clock
         self._lock = Lock()
+        # On the hot path `with` takes 80 ns more than these, and a clock in Python 50 ns.
+        self._acquire = self._lock.acquire
+        self._release = self._lock.release
+        self._nanoseconds = time.monotonic_ns if clock is monotonic_us else lambda: clock() * 1000
         count = 1 << max(0, (max_keys // _KEYS_PER_SHARD).bit_length() - 1)
         self._shards: list[dict[str, State]] = [{} for _ in range(min(count, 65_536))]
         self._mask = len(self._shards) - 1
@@ -99,35 +104,19 @@ class MemoryStore:
 
     def decide(self, plan: Plan) -> Outcome:
         """Decide the plan in one atomic step (see `engine.decide`)."""
-        shards = self._shards
-        mask = self._mask
         keys = plan.keys
-        culprit = plan.abuse
-        with self._lock:
-            now = self._clock()
-            homes = [shards[hash(key) >> 20 & mask] for key in keys]
-            states = [home.get(key) for home, key in zip(homes, keys)]  # noqa: B905 (0.1 us)
-            abuse = None if culprit is None else shards[hash(culprit) >> 20 & mask].get(culprit)
-            if self._count + len(keys) < self.max_keys:
-                outcome, struck = engine.decide(plan, states, abuse, now)
-                if plan.peek:
+        self._acquire()
+        try:
+            now = self._nanoseconds() // 1000
+            if len(keys) == 1 and plan.abuse is None and not plan.peek:
+                outcome = self._decide_one(plan.rules[0], keys[0], plan.cost, now)
+                if outcome is not None:
                     return outcome
-                fresh = False
-                for home, key, state, answer in zip(homes, keys, states, outcome.found):  # noqa: B905
-                    new = answer[3]
-                    if new is not state:
-                        if state is None:
-                            fresh = True
-                        else:
-                            home[key] = new
-                # New keys come last: making place for one may forget a key that is at rest, and by now no
-                # key of this plan that was charged is.
-                if fresh:
-                    self._insert_new(plan, states, outcome)
-                if struck is not None and culprit is not None and plan.ladder is not None:
-                    self._insert(culprit, _scope(culprit), plan.ladder, struck, now)
-                return outcome
+            if self._count + len(keys) < self.max_keys:
+                return self._decide_all(plan, now)
             outcome = self._decide_when_full(plan, now)
+        finally:
+            self._release()
         if self._news:
             self._announce()
         return outcome
@@ -135,13 +124,11 @@ class MemoryStore:
     def bind(self, rule: Rule) -> Take:
         """A function that decides one cost for one key of this rule: `decide` without the plan."""
         shards, mask, step = self._shards, self._mask, rule.limit.step
-        acquire, release = self._lock.acquire, self._lock.release
-        own = self._clock
-        nanoseconds = time.monotonic_ns if own is monotonic_us else lambda: own() * 1000
+        acquire, release, nanoseconds = self._acquire, self._release, self._nanoseconds
 
         def take(key: str, cost: int) -> Found:
             home = shards[hash(key) >> 20 & mask]
-            acquire()  # `with` takes 80 ns more, and calling the clock by its name 50 ns
+            acquire()
             try:
                 now = nanoseconds() // 1000
                 state = home.get(key)
@@ -202,6 +189,68 @@ class MemoryStore:
 
     # What follows runs under the lock.
 
+    def _decide_one(self, rule: Rule, key: str, cost: int, now: int) -> Outcome | None:
+        """Decide one limit for a key that has a state, with no ladder: what it says is the outcome."""
+        home = self._shards[hash(key) >> 20 & self._mask]
+        state = home.get(key)
+        if state is None:
+            return None
+        answer = rule.step(state, now, cost)
+        home[key] = answer[3]
+        return Outcome(not answer[0], (answer,), now)
+
+    def _decide_all(self, plan: Plan, now: int) -> Outcome:
+        """Decide a plan whose keys all have, or can have, a place."""
+        shards = self._shards
+        mask = self._mask
+        keys = plan.keys
+        cost = plan.cost
+        culprit = plan.abuse
+        abuse: AbuseState | None = None
+        if culprit is not None:
+            abuse = shards[hash(culprit) >> 20 & mask].get(culprit)
+            if abuse is not None and plan.ladder is not None and abuse.blocked_until > now:
+                outcome, struck = engine.barred(plan.ladder, abuse, now)
+                if struck is not None and not plan.peek:
+                    self._insert(culprit, _scope(culprit), plan.ladder, struck, now)
+                return outcome
+        plain = abuse is None and not plan.peek
+        states: list[State] = []
+        found: list[Found] = []
+        for rule, key in zip(plan.rules, keys):  # noqa: B905 (0.1 us)
+            state = shards[hash(key) >> 20 & mask].get(key)
+            answer = rule.step(state, now, cost)
+            if answer[0] or state is None:
+                plain = False
+            states.append(state)
+            found.append(answer)
+        if plain:  # everybody admits, everybody is known: what `settle` would say, 0.5 us sooner
+            for key, answer in zip(keys, found):  # noqa: B905
+                shards[hash(key) >> 20 & mask][key] = answer[3]
+            return Outcome(True, found, now)
+        outcome, struck = engine.settle(plan, states, found, abuse, now)
+        if not plan.peek:
+            self._write(plan, states, outcome, struck)
+        return outcome
+
+    def _write(
+        self, plan: Plan, states: Sequence[State], outcome: Outcome, struck: AbuseState | None
+    ) -> None:
+        """Write what an outcome changed."""
+        fresh = False
+        for key, state, answer in zip(plan.keys, states, outcome.found):  # noqa: B905
+            if answer[3] is not state:
+                if state is None:
+                    fresh = True
+                else:
+                    self._home(key)[key] = answer[3]
+        # New keys come last: making place for one may forget a key that is at rest, and by now no key of
+        # this plan that was charged is.
+        if fresh:
+            self._insert_new(plan, states, outcome)
+        if struck is not None and plan.abuse is not None and plan.ladder is not None:
+            self._insert(plan.abuse, _scope(plan.abuse), plan.ladder, struck, outcome.at)
+
     def _home(self, key: str) -> dict[str, State]:
         return self._shards[hash(key) >> 20 & self._mask]
 
@@ -218,7 +267,7 @@ class MemoryStore:
             self._insert(key, rule.scope, rule.limit, found[3], now)
         return found
 
-    def _insert_new(self, plan: Plan, states: list[State], outcome: Outcome) -> None:
+    def _insert_new(self, plan: Plan, states: Sequence[State], outcome: Outcome) -> None:
         """Write the states of those keys that had none."""
         for rule, key, state, answer in zip(plan.rules, plan.keys, states, outcome.found, strict=True):
             if state is None and answer[3] is not None:
@@ -357,7 +406,9 @@ class MemoryStore:
             try:
                 self.on_overflow(news)
             except Exception:
-                logging.getLogger("threshold").exception("on_overflow failed")
+                from logging import getLogger  # 4 ms at start-up, for a line that is hardly ever written
+
+                getLogger("threshold").exception("on_overflow failed")
 
 
 def _scope(key: str) -> str:
