@@ -1,38 +1,38 @@
-"""Run an audit's traffic against anything that answers, and state what was proven and how strong the proof
-is.
+"""Judge what an audit saw: what was proven, how strong the proof is, and what was left out.
 
-The target is a coroutine function: it is handed a key and returns an Observation. An audit whose positive
-control was not refused proves nothing, and says so.
+An audit whose positive control was not refused proves nothing, and says so. Sending is `audit_run`'s
+business.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import floor
 from typing import Literal
 
 from sentinel.announcements import retry_after
-from sentinel.audit_plan import Act, AuditPlan, LeftOut, capacity_of
+from sentinel.audit_plan import Act, AuditPlan, LeftOut
 from sentinel.exit_codes import ExitCode
 from sentinel.findings import Finding
 from sentinel.observations import ADMITTED, REFUSED, UNKNOWN, Observation, Observations
 from sentinel.oracle import over_admission, wrong_refusal
-from sentinel.promise import ClockTrust, Promise, Window
+from sentinel.promise import ClockTrust, Promise, Window, settled_ns
 
-Send = Callable[[str], Awaitable[Observation]]
 State = Literal["kept", "broken", "void"]
 Row = tuple[str, str, Observation]  # act, key, what was seen
 
 MOST_UNKNOWN = 0.05
-_IN_FLIGHT = 2_000
+LATE_MS = 50.0
 
 
 @dataclass(frozen=True, slots=True)
 class ActResult:
-    """Hold what one act met and what it proves."""
+    """Hold what one act met and what it proves.
+
+    `late_ms` is the 99th percentile of how late its requests were sent: behind its plan, an act is not
+    quite the traffic it is named for. Proofs do not suffer, they rest on what was sent.
+    """
 
     name: str
     finds: str
@@ -42,6 +42,7 @@ class ActResult:
     unknown: int
     excess: int
     wrong_refusals: int
+    late_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,78 +82,6 @@ class AuditResult:
         return codes[self.state]
 
 
-# --- running
-# ---------------------------------------------------------------------------------------------------------
-
-
-async def _sleep_until(instant_ns: int) -> None:
-    await asyncio.sleep(max(0, instant_ns - time.monotonic_ns()) / 1e9)
-
-
-async def run_audit(
-    plan: AuditPlan,
-    send: Send,
-    *,
-    key_prefix: str = "",
-    clock: Callable[[], int] = time.monotonic_ns,
-    wake: Callable[[int], Awaitable[None]] = _sleep_until,
-    progress: Callable[[int, int], None] | None = None,
-) -> tuple[Row, ...]:
-    """Send a plan's traffic and return every observation with its act and key.
-
-    Keys are `key_prefix` + the plan's: give a fresh prefix per audit, so that no key has been seen before.
-    `wake` sleeps until an instant of `clock` (nanoseconds), which the observations are timed by too;
-    `progress` is told (done, planned).
-    """
-    rows: list[Row] = []
-    begun = clock() + 50_000_000
-    planned = plan.requests
-    under_way: set[asyncio.Task[None]] = set()
-
-    async def one(act: str, key: str) -> Observation:
-        seen = await send(key_prefix + key)
-        rows.append((act, key, seen))
-        if progress is not None:
-            progress(len(rows), planned)
-        return seen
-
-    async def fire(act: str, key: str) -> None:
-        await one(act, key)
-
-    async def obey(act: Act, key: str) -> None:
-        """Exhaust the key at once, look for a refusal with nothing beside it, wait as told, try once more."""
-        await wake(begun + round(act.starts_s * 1e9))
-        capacity = capacity_of(plan.promise)
-        crowd = await asyncio.gather(*(one(act.name, key) for _ in range(capacity + 5)))
-        waits = [seen.retry_after_s or 0.0 for seen in crowd if seen.admitted is False]
-        for _ in range(act.requests - len(crowd) - 1):
-            seen = await one(act.name, key)
-            if seen.admitted is False:
-                waits = [seen.retry_after_s or 0.0]
-                break
-        settled = 0.0 if not waits else max(*waits, settled_ns(plan.promise) / 1e9)
-        await wake(clock() + round(settled * 1e9) + 2_000_000)
-        await one(act.name, key)
-
-    obedient = [asyncio.ensure_future(obey(act, key)) for act in plan.acts for key in act.obey]
-    timeline = sorted((at, act.name, key) for act in plan.acts for at, key in act.sends)
-    last = -1
-    for at, act, key in timeline:
-        if begun + at > clock():
-            await wake(begun + at)
-        elif at != last:  # late: let the others run; those of one instant start together all the same
-            await asyncio.sleep(0)
-        last = at
-        if len(under_way) >= _IN_FLIGHT:
-            await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-        task = asyncio.ensure_future(fire(act, key))
-        under_way.add(task)
-        task.add_done_callback(under_way.discard)
-    await asyncio.gather(*under_way, *obedient)
-    return tuple(rows)
-
-
-# --- judging
 # ---------------------------------------------------------------------------------------------------------
 
 
@@ -177,9 +106,9 @@ def evaluate(
     by_act: dict[str, list[Row]] = {act.name: [] for act in plan.acts}
     for row in rows:
         by_act[row[0]].append(row)
-    acts = tuple(
-        _act_result(act, by_act[act.name], plan.promise, trust, judge_refusals and fresh) for act in plan.acts
-    )
+    begun = _begun(plan, by_act)
+    judged = judge_refusals and fresh
+    acts = tuple(_act_result(act, by_act[act.name], plan.promise, trust, judged, begun) for act in plan.acts)
     controls = [act for act in acts if act.name == "control"]
     control_refused = any(act.refused for act in controls)
     findings = [finding for finding in (over, wrong, again) if finding is not None]
@@ -198,7 +127,7 @@ def evaluate(
         plan.left_out,
         control_refused,
         _sentence(state, seen, findings, bool(controls), control_refused),
-        _strength(plan.promise, seen, over, wrong, again),
+        (*_strength(plan.promise, seen, over, wrong, again), *_lateness(acts)),
     )
 
 
@@ -206,13 +135,25 @@ def _columns(rows: Sequence[Row]) -> Observations:
     return Observations.of([key for _, key, _ in rows], [seen for _, _, seen in rows])
 
 
-def settled_ns(promise: Promise) -> int:
-    """Return the longest honest wait of an idle key for one admission, in nanoseconds."""
-    return 1_000 * (promise.held_us if isinstance(promise, Window) else promise.wait_us)
+def _begun(plan: AuditPlan, rows: Mapping[str, list[Row]]) -> int:
+    """Find the instant the plan's zero must have been: no request is sent before its time."""
+    return min(
+        (min(_behind(act, rows[act.name])) for act in plan.acts if act.sends and rows[act.name]), default=0
+    )
 
 
-def _act_result(act: Act, rows: list[Row], promise: Promise, clock: ClockTrust, refusals: bool) -> ActResult:
+def _behind(act: Act, rows: list[Row]) -> list[int]:
+    """Return, request by request in order of sending, the instant it was sent less that it was planned
+    for."""
+    sent = sorted(seen.sent_ns for _, _, seen in rows)
+    return [at - planned for at, (planned, _) in zip(sent, act.sends, strict=False)]
+
+
+def _act_result(
+    act: Act, rows: list[Row], promise: Promise, clock: ClockTrust, refusals: bool, begun: int
+) -> ActResult:
     seen = _columns(rows)
+    behind = sorted(_behind(act, rows))
     return ActResult(
         act.name,
         act.finds,
@@ -222,6 +163,7 @@ def _act_result(act: Act, rows: list[Row], promise: Promise, clock: ClockTrust, 
         seen.count(UNKNOWN),
         over_admission(seen, promise, clock).proven,
         wrong_refusal(seen, promise, clock).proven if refusals else 0,
+        (behind[len(behind) * 99 // 100] - begun) / 1e6 if behind else 0.0,
     )
 
 
@@ -260,23 +202,32 @@ def _strength(
         )
         slack = _rate_slack(promise, seen, over.blind)
         if slack is not None:
-            lines.append(f"over-admission: so would a rate {slack:.1%} too high through the longest act")
+            lines.append(f"over-admission: so would a rate {slack:.2%} too high through the longest act")
     if wrong is None:
         lines.append("wrong refusals: not judged, other limits or penalties may have refused as well")
     elif wrong.blind is None:
         lines.append("wrong refusals: nothing was refused, so nothing could be proven")
     else:
         lines.append(
-            f"wrong refusals: of {wrong.examined} refusals, one that came {wrong.blind:.2f} requests or more "
-            "too early would have been proven"
+            f"wrong refusals: {wrong.examined} refusals judged; the sharpest would have proven a limit "
+            f"{wrong.blind:.2f} requests or more too low"
         )
     if again.examined:
-        lines.append(
-            f"Retry-After: obeyed {again.examined} times, {again.examined - again.proven} times admitted"
-        )
+        held = again.examined - again.proven
+        lines.append(f"Retry-After: waited for {again.examined} times, then admitted {held} times")
     else:
         lines.append("Retry-After: not tested, no refusal could be waited for with nothing else under way")
     return tuple(lines)
+
+
+def _lateness(acts: tuple[ActResult, ...]) -> tuple[str, ...]:
+    late = [act for act in acts if act.late_ms > LATE_MS]
+    if not late:
+        return ()
+    worst = max(late, key=lambda act: act.late_ms)
+    names = ", ".join(act.name for act in late)
+    words = "the proofs hold, but this traffic was not quite what it is named for"
+    return (f"sender: late by up to {worst.late_ms:.0f} ms in {names}; {words}",)
 
 
 def _rate_slack(promise: Promise, seen: Observations, blind: float) -> float | None:

@@ -109,6 +109,11 @@ def promise_of(
     raise ConfigurationError(f"algorithm: must be 'token-bucket' or 'sliding-window', got {algorithm!r}")
 
 
+def settled_ns(promise: Promise) -> int:
+    """Return the longest honest wait of an idle key for one admission, in nanoseconds."""
+    return 1_000 * (promise.held_us if isinstance(promise, Window) else promise.wait_us)
+
+
 @dataclass(frozen=True, slots=True)
 class ClockTrust:
     """State what may separate the limiter's clock from the observer's.

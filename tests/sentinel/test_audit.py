@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from sentinel.audit import AuditResult, evaluate, run_audit
+from sentinel.audit import AuditResult, evaluate
 from sentinel.audit_plan import SHARES, AuditPlan, plan_audit
+from sentinel.audit_run import run_audit
 from sentinel.errors import ConfigurationError
 from sentinel.exit_codes import ExitCode
 from sentinel.observations import Observation
@@ -136,7 +137,7 @@ def test_the_products_own_limiter_keeps_its_promise_under_the_whole_traffic_set(
     by_name = {act.name: act for act in result.acts}
     assert by_name["steady-50-even"].refused == 0 and by_name["steady-400-even"].refused > 0
     assert any("would have been proven" in line for line in result.strength)
-    assert any("obeyed" in line for line in result.strength)
+    assert any("waited for" in line for line in result.strength)
 
 
 @pytest.mark.parametrize("per_second", [510, 490])
@@ -264,3 +265,20 @@ def test_bad_bounds_are_named() -> None:
     for option in ({"budget_s": 1}, {"max_rate": 0}, {"max_requests": 5}):
         with pytest.raises(ConfigurationError, match=next(iter(option)).removesuffix("_s")):
             plan_audit(BUCKET, **option)  # type: ignore[arg-type]
+
+
+def test_a_sender_that_falls_behind_is_told_apart_from_the_traffic_it_was_meant_to_be() -> None:
+    plan = plan_audit(WINDOW, budget_s=40)
+    punctual = [(act.name, key, Observation(at, at + 1, True)) for act in plan.acts for at, key in act.sends]
+    late = [
+        (
+            name,
+            key,
+            Observation(seen.sent_ns + 80_000_000 * (name == "barrier"), seen.done_ns + 80_000_000, True),
+        )
+        for name, key, seen in punctual
+    ]
+    assert all(act.late_ms == 0 for act in evaluate(plan, punctual).acts)
+    result = evaluate(plan, late)
+    assert {act.name: act.late_ms for act in result.acts}["barrier"] == 80.0
+    assert any("late by up to 80 ms in barrier" in line for line in result.strength)

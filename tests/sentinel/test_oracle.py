@@ -17,12 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sentinel.announcements import Block, lost_penalty, retry_after
-from sentinel.audit import settled_ns
 from sentinel.errors import ConfigurationError
 from sentinel.findings import Finding
 from sentinel.observations import ADMITTED, REFUSED, UNKNOWN, Observation, Observations
 from sentinel.oracle import over_admission, wrong_refusal
-from sentinel.promise import Bucket, ClockTrust, Promise, Window, promise_of
+from sentinel.promise import Bucket, ClockTrust, Promise, Window, promise_of, settled_ns
 
 # key, instant in whole microseconds, → admitted, announced wait in seconds (None: nothing announced)
 Decide = Callable[[str, int], tuple[bool, float | None]]

@@ -203,7 +203,7 @@ def _timeline(record: RunRecord) -> JsonObject:
         for p in (50, 95, 99):
             percentiles[f"p{p}_ms"].append(_trailing(times, p))
         percentiles["max_ms"].append(round(times[-1].max / 1e6, 4) if times[-1].count else None)
-    lag = [part.percentile(99) if part.count else None for part in record.lag]
+    lag = [_trailing(list(record.lag[: second + 1][-_LOOK_BACK_S:]), 99) for second in range(len(record.lag))]
     return {
         "planned": list(record.planned),
         "sent": list(record.sent),
@@ -212,7 +212,7 @@ def _timeline(record: RunRecord) -> JsonObject:
         "in_flight": list(record.in_flight),
         "generator_cpu": list(record.generator_cpu),
         "others_cpu": list(record.others_cpu),
-        "lag_p99_ms": [None if value is None else round(value / 1e6, 4) for value in lag],
+        "lag_p99_ms": [*lag],
         **counts,
         **percentiles,
     }
@@ -313,6 +313,7 @@ def audit_document(result: AuditResult) -> JsonObject:
                 "unknown": act.unknown,
                 "excess": act.excess,
                 "wrong_refusals": act.wrong_refusals,
+                "late_ms": act.late_ms,
             }
             for act in result.acts
         ],

@@ -233,14 +233,16 @@ def _errors(report: Report) -> str:
     rows = [
         [
             _text(f"{e.application}/{e.step}"),
+            _wrap(e.message),
             str(e.status or "–"),
             f"{e.count:,}",
             f"{e.second} s",
-            _wrap(e.message),
         ]
         for e in report.record.errors
     ]
-    return _section("Errors", _table(("where", "status", "count", "first seen", "what it said"), rows))
+    return _section(
+        "Errors", _table(("where", "what it said", "status", "count", "first seen"), rows, text=2)
+    )
 
 
 def _machine(report: Report) -> str:
