@@ -69,12 +69,13 @@ class ThresholdMiddleware:
 
     __slots__ = (
         "_address",
+        "_awaited_check",
+        "_check",
         "_cost",
         "_cost_of",
         "_delays",
         "_header",
         "_identified",
-        "_local",
         "_messages",
         "_on_refused",
         "_tenant",
@@ -111,7 +112,9 @@ class ThresholdMiddleware:
         self.app = app
         self.threshold = _threshold(policy, store, hooks)
         """The front end asked for each request; unban callers here."""
-        self._local = self.threshold if isinstance(self.threshold, Threshold) else self.threshold.local
+        local = self.threshold if isinstance(self.threshold, Threshold) else self.threshold.local
+        self._check = None if local is None else local.check
+        self._awaited_check = cast(AsyncThreshold, self.threshold).check
         self._tenant = tenant
         self._user = user
         self._tier = tier
@@ -151,11 +154,11 @@ class ThresholdMiddleware:
             caller.address = address
             if kind == "http":
                 caller.method = scope["method"].upper()
-            caller.path = routed(scope["path"], scope.get("root_path"))
-            if self._local is not None:
-                verdict = self._local.check(caller)
-            else:
-                verdict = await cast(AsyncThreshold, self.threshold).check(caller)
+            path = scope["path"]
+            root = scope.get("root_path")
+            caller.path = routed(path, root) if root or path[:1] != "/" else path
+            check = self._check
+            verdict = await self._awaited_check(caller) if check is None else check(caller)
             fields = verdict.wire
         except Exception:
             self._trouble()
@@ -277,5 +280,8 @@ def _threshold(
 
 def _joined(scope: Scope, name: bytes) -> str | None:
     """All lines of one header field, joined with commas; None when there is none."""
-    lines = [value for key, value in scope.get("headers") or () if key == name]
-    return b",".join(lines).decode("latin-1") if lines else None
+    joined: bytes | None = None
+    for key, value in scope.get("headers") or ():
+        if key == name:
+            joined = value if joined is None else joined + b"," + value
+    return None if joined is None else joined.decode("latin-1")

@@ -76,14 +76,12 @@ class Verdict:
     @property
     def violated(self) -> tuple[str, ...]:
         """Names of all limits that refused, in the order of the layers."""
-        found = self.outcome.found  # empty under a cooldown or ban
-        return tuple([rule.name for rule, answer in zip(self.rules, found, strict=False) if answer[0]])
+        return tuple([self.rules[i].name for i, answer in enumerate(self.outcome.found) if answer[0]])
 
     @property
     def layers(self) -> tuple[str, ...]:
         """Layers of all limits that refused: "edge", "tenant", "user", "endpoint"."""
-        found = self.outcome.found
-        return tuple([rule.layer for rule, answer in zip(self.rules, found, strict=False) if answer[0]])
+        return tuple([self.rules[i].layer for i, answer in enumerate(self.outcome.found) if answer[0]])
 
     @property
     def headers(self) -> list[tuple[str, str]]:
