@@ -17,6 +17,7 @@ from sentinel.promise import ClockTrust
 
 _PPM = 1_000_000
 _SECOND = 1_000_000_000
+_CROWD_NS = _SECOND  # answers this close together belong to one crowd; what is proven does not depend on it
 
 
 def retry_after(
@@ -49,7 +50,7 @@ def _obeyed(name: str, rows: Observations, clock: ClockTrust, settled_ns: int | 
     alone = np.concatenate([[True], answered[:-1] < sent[1:-1]]) & announced[:-1]
     alone &= idle >= _by_our_clock(told, clock)
     if settled_ns is not None:
-        of_crowd = (latest >= 0) & (done[latest] >= answered - settled_ns)
+        of_crowd = (latest >= 0) & (done[latest] >= answered - settled_ns - _CROWD_NS)
         alone |= of_crowd & (idle >= _by_our_clock(np.maximum(told, settled_ns), clock))
     quiet_after = np.concatenate([done[1:-1] < sent[2:], [True]])
     judged = alone & quiet_after & (rows.outcome[1:] >= REFUSED)

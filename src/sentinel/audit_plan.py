@@ -11,11 +11,11 @@ from __future__ import annotations
 import random
 from math import ceil
 
-from sentinel.audit_stage import TAIL_S, Act, AuditPlan, LeftOut, Stage, capacity_of
+from sentinel.audit_stage import CROWD, TAIL_S, Act, AuditPlan, LeftOut, Stage, capacity_of
 from sentinel.errors import check_range
 from sentinel.promise import Promise, Window
 
-__all__ = ["SHARES", "Act", "AuditPlan", "LeftOut", "capacity_of", "plan_audit"]
+__all__ = ["CROWD", "SHARES", "Act", "AuditPlan", "LeftOut", "capacity_of", "plan_audit"]
 
 SHARES = (0.5, 0.95, 1.0, 1.05, 1.5, 4.0)
 _STEADY_S = 4.0
@@ -107,7 +107,12 @@ def _many_keys(stage: Stage, rng: random.Random) -> None:
     quiet = max(1, capacity_of(stage.promise) // 4)
     lasts = 1.0
     sends = [(rng.uniform(0, lasts), f"quiet-{key}") for key in range(40) for _ in range(min(quiet, 5))]
-    hot = min(3 * capacity_of(stage.promise) + 10, round(0.5 * stage.max_rate * lasts))
+    flows = (
+        0.0
+        if isinstance(stage.promise, Window)
+        else lasts * 1e6 * stage.promise.limit / stage.promise.period_us
+    )
+    hot = min(round(1.5 * (capacity_of(stage.promise) + flows)) + 10, round(0.5 * stage.max_rate * lasts))
     sends += [(rng.uniform(0, lasts), "hot") for _ in range(hot)]
     stage.place(
         "many-keys", "keys that share a counter, or a hot key that starves others", sends, peak=hot + 200.0
@@ -132,7 +137,7 @@ def _retry_after(stage: Stage) -> None:
         (),
         peak=stage.max_rate / 4,
         obey=keys,
-        requests=2 * capacity + 10,
+        requests=capacity + CROWD + 2,
         lasts_s=lasts,
     )
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from sentinel.audit import Row
-from sentinel.audit_plan import Act, AuditPlan, capacity_of
+from sentinel.audit_plan import CROWD, Act, AuditPlan, capacity_of
 from sentinel.observations import Observation
 from sentinel.promise import settled_ns
 
@@ -59,15 +59,14 @@ async def run_audit(
         """Exhaust the key at once, look for a refusal with nothing beside it, wait as told, try once more."""
         await wake(begun + round(act.starts_s * 1e9))
         capacity = capacity_of(plan.promise)
-        crowd = await asyncio.gather(*(one(act.name, key) for _ in range(capacity + 5)))
-        waits = [seen.retry_after_s or 0.0 for seen in crowd if seen.admitted is False]
-        for _ in range(act.requests - len(crowd) - 1):
-            seen = await one(act.name, key)
-            if seen.admitted is False:
-                waits = [seen.retry_after_s or 0.0]
-                break
-        settled = 0.0 if not waits else max(*waits, settled_ns(plan.promise) / 1e9)
-        await wake(clock() + round(settled * 1e9) + 2_000_000)
+        crowd = await asyncio.gather(*(one(act.name, key) for _ in range(capacity + CROWD)))
+        alone = await one(act.name, key)
+        if alone.admitted is False:  # its announcement binds: nothing else of the key was under way
+            wait_ns = round((alone.retry_after_s or 0.0) * 1e9)
+        else:  # more flowed in than could be used up; then only the longest honest wait binds
+            told = [seen.retry_after_s or 0.0 for seen in crowd if seen.admitted is False]
+            wait_ns = max(round(max(told, default=0.0) * 1e9), settled_ns(plan.promise))
+        await wake(clock() + wait_ns + 2_000_000)
         await one(act.name, key)
 
     obedient = [asyncio.ensure_future(obey(act, key)) for act in plan.acts for key in act.obey]

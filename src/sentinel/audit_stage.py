@@ -9,6 +9,7 @@ from sentinel.promise import Promise, Window
 
 _SECOND = 1_000_000_000
 TAIL_S = 0.5
+CROWD = 5  # requests beyond the capacity that make sure a key is exhausted
 
 Sends = tuple[tuple[int, str], ...]
 

@@ -152,6 +152,13 @@ def overhead(
     )
 
 
+def overheads(samples: Samples, *, confidence: float = CONFIDENCE, seed: int = 0) -> tuple[Overhead, ...]:
+    """Estimate the overhead of allowed and of refused requests, as far as there were enough of either."""
+    kinds: tuple[Answer, ...] = ("allowed", "refused")
+    found = (overhead(samples, kind, confidence=confidence, seed=seed) for kind in kinds)
+    return tuple(entry for entry in found if entry is not None)
+
+
 def _interval(estimate: float, resampled: FloatArray, blocks: int, confidence: float) -> Difference:
     error = float(resampled.std()) * (blocks / (blocks - 1)) ** 0.5
     reach = student_t(0.5 + confidence / 2, blocks - 1) * error

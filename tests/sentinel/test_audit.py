@@ -135,6 +135,7 @@ def test_the_products_own_limiter_keeps_its_promise_under_the_whole_traffic_set(
     }
     assert len([act for act in result.acts if act.name.startswith("steady-")]) == 2 * len(SHARES)
     by_name = {act.name: act for act in result.acts}
+    assert by_name["many-keys"].refused > 0, "the hot key was far above its limit"
     assert by_name["steady-50-even"].refused == 0 and by_name["steady-400-even"].refused > 0
     assert any("would have been proven" in line for line in result.strength)
     assert any("waited for" in line for line in result.strength)

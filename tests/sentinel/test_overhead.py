@@ -10,7 +10,17 @@ import pytest
 
 from sentinel.errors import ConfigurationError
 from sentinel.observations import Observation
-from sentinel.overhead import Difference, Overhead, Samples, capacity, loads, measure, overhead, student_t
+from sentinel.overhead import (
+    Difference,
+    Overhead,
+    Samples,
+    capacity,
+    loads,
+    measure,
+    overhead,
+    overheads,
+    student_t,
+)
 
 
 def simulated(
@@ -88,6 +98,8 @@ def test_allowed_and_refused_requests_are_told_apart() -> None:
 
 def test_nothing_is_claimed_where_nothing_was_refused() -> None:
     assert overhead(simulated(9, 40), "refused") is None
+    assert [found.answer for found in overheads(simulated(9, 40))] == ["allowed"]
+    assert [found.answer for found in overheads(simulated(9, 40, refused=0.4))] == ["allowed", "refused"]
 
 
 def test_too_short_an_experiment_is_refused() -> None:
