@@ -7,6 +7,7 @@ the connections in redis_server.py.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -16,9 +17,9 @@ from .circuit import OnTrouble
 from .fallback import AsyncFallbackStore, FallbackStore
 from .redis_async import AsyncRedisStore
 from .redis_client import connection_kwargs
-from .redis_front import RedisFront
+from .redis_front import LOOK_AROUND, RedisFront
 from .redis_keys import DEFAULT_PREFIX
-from .redis_server import RedisServer
+from .redis_server import Link, RedisServer
 from .resp import command
 from .wire import blob_of_one, numbers_of, outcome_at, refund_blob, state_of
 
@@ -54,7 +55,12 @@ class RedisStore(RedisFront):
         )
         kwargs = connection_kwargs(self.target, self.budget / 2, self.budget / 2)
         cls = self.target.connection_class
-        self._server = RedisServer(lambda: cls(**kwargs), self.budget, self._circuit())
+        self._server = RedisServer(lambda: cls(**kwargs), self.budget, self._circuit(), self._look_around)
+
+    def _look_around(self, server: RedisServer, link: Link) -> None:
+        """See what kind of server this is, over the first connection to it."""
+        info = link.exchange(LOOK_AROUND, time.monotonic() + self.budget / 2)
+        self._learn_of_server(server.circuit, info)
 
     def decide(self, plan: Plan) -> Outcome:
         """Decide the plan in one atomic step on the server (see `engine.decide`)."""

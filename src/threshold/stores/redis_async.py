@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 from weakref import WeakKeyDictionary
+
+from redis.exceptions import ResponseError
 
 from ..plan import Outcome, Plan, State
 from .base import Clock
 from .circuit import OnTrouble
 from .redis_client import connection_kwargs
-from .redis_front import RedisFront
+from .redis_front import LOOK_AROUND, RedisFront
 from .redis_keys import DEFAULT_PREFIX
 from .redis_line import RedisLine
 from .resp import command
@@ -60,10 +63,19 @@ class AsyncRedisStore(RedisFront):
         line = self._lines.get(loop)
         if line is None:
             line = self._lines[loop] = RedisLine(
-                self._connect, self._pack, None, self.budget, self._shared_circuit
+                self._connect, self._pack, None, self.budget, self._shared_circuit, self._look_around
             )
         self._last = (loop, line)
         return line
+
+    async def _look_around(self, line: RedisLine, connection: Any) -> None:
+        """See what kind of server this is, over the first connection to it."""
+        await connection.send_packed_command((LOOK_AROUND,), False)
+        try:
+            info = await connection.read_response(True)
+        except ResponseError:  # not allowed to ask: nothing to say
+            return
+        self._learn_of_server(line.circuit, info)
 
     async def decide(self, plan: Plan) -> Outcome:
         """Decide the plan in one atomic step on the server (see `engine.decide`)."""

@@ -12,7 +12,7 @@ from .circuit import Circuit, OnTrouble
 from .redis_client import Target, target_of
 from .redis_keys import KeyNames
 from .refusals import Refusals
-from .resp import Packer
+from .resp import Packer, command
 from .wire import (
     COST_CEILING,
     DECIDE,
@@ -27,6 +27,8 @@ from .wire import (
 )
 
 SERVER_CLOCK = -1
+LOOK_AROUND = command(b"INFO", b"memory")
+_SAFE_POLICIES = ("noeviction", "volatile-ttl")
 
 
 class RedisFront:
@@ -56,6 +58,7 @@ class RedisFront:
         self.probe_interval = float(probe_interval)
         self.on_trouble = on_trouble
         self._clock = clock
+        self._warned = False
         self._names = KeyNames(prefix, secret, tagged=self.target.kind == "cluster")
         self._shapes = Shapes()
         self._packer = Packer(DECIDE, self._names.length)
@@ -69,6 +72,22 @@ class RedisFront:
 
     def _circuit(self) -> Circuit:
         return Circuit(self.probe_interval, self.on_trouble)
+
+    def _learn_of_server(self, circuit: Circuit, info: object) -> None:
+        """Warn, once, of a server that may evict what limits count on. `info` is the reply to INFO memory."""
+        if self._warned or not isinstance(info, bytes):
+            return
+        told = dict(
+            line.split(":", 1) for line in info.decode("utf-8", "replace").splitlines() if ":" in line
+        )
+        policy = told.get("maxmemory_policy", "noeviction")
+        if policy not in _SAFE_POLICIES and told.get("maxmemory", "0") != "0":
+            self._warned = True
+            circuit.tell(
+                "warning",
+                f"the server's maxmemory-policy is {policy}: short of memory, it forgets bans and limits; "
+                "give threshold a server of its own with noeviction or volatile-ttl",
+            )
 
     def _now(self) -> int:
         return SERVER_CLOCK if self._clock is None else self._clock()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
@@ -104,7 +104,7 @@ class RedisLine:
         apart: what must be equal in decisions that share a command; None when all may.
         budget: seconds from asking to the answer, connecting included.
         circuit: told about failures; asked before each decision.
-        on_connect: awaited with each new connection, before it is used.
+        greet: awaited with this line and its first connection, before that is used.
     """
 
     def __init__(
@@ -114,14 +114,14 @@ class RedisLine:
         apart: Callable[[Ask], object] | None,
         budget: float,
         circuit: Circuit,
-        on_connect: Callable[[Any], Any] | None = None,
+        greet: Callable[[RedisLine, Any], Awaitable[None]] | None = None,
     ) -> None:
         self.circuit = circuit
         self._connect = connect
         self._pack = pack
         self._apart = apart
         self._budget = budget
-        self._on_connect = on_connect
+        self._greet = greet
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Batch | Single] = deque()
         self._sent: deque[Batch | Single] = deque()
@@ -227,8 +227,9 @@ class RedisLine:
         try:
             async with asyncio.timeout(self._budget):
                 await connection.connect()
-                if self._on_connect is not None:
-                    await self._on_connect(connection)
+                greet, self._greet = self._greet, None
+                if greet is not None:
+                    await greet(self, connection)
         except (RedisError, OSError, TimeoutError) as error:
             await connection.disconnect(nowait=True)
             reason = f"cannot connect: {line_of(error)}"

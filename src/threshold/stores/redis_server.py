@@ -47,7 +47,7 @@ class RedisServer:
         connect: builds an unconnected redis-py connection to the server.
         budget: seconds for one command, connecting included.
         circuit: told about failures; asked before each command.
-        on_connect: called with each new connection, before it is used.
+        greet: called with this server and its first link, before that is used.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class RedisServer:
         connect: Connect,
         budget: float,
         circuit: Circuit,
-        on_connect: Callable[[Any], None] | None = None,
+        greet: Callable[[RedisServer, Link], None] | None = None,
     ) -> None:
         self.circuit = circuit
         self._connect = connect
         self._budget = budget
-        self._on_connect = on_connect
+        self._greet = greet
         self._idle: deque[Link] = deque()
         self._closed = False
         _servers.add(self)
@@ -133,9 +133,10 @@ class RedisServer:
         try:
             connection.connect()
             link = Link(connection)
-            if self._on_connect is not None:
-                self._on_connect(link)
-        except (RedisError, OSError) as error:
+            greet, self._greet = self._greet, None
+            if greet is not None:
+                greet(self, link)
+        except (RedisError, OSError, hiredis.HiredisError) as error:
             connection.disconnect()
             self.circuit.failed(f"cannot connect: {line_of(error)}")
             raise StoreUnavailable(f"cannot connect: {line_of(error)}; nothing was charged") from error

@@ -66,7 +66,17 @@ class Server:
                 [
                     self._binary,
                     *("--port", str(self.port), "--unixsocket", self.socket, "--bind", "127.0.0.1"),
-                    *("--save", "", "--appendonly", "no", "--dir", str(self.folder), *self._options),
+                    *(
+                        "--save",
+                        "",
+                        "--appendonly",
+                        "no",
+                        "--repl-diskless-sync-delay",
+                        "0",
+                        "--dir",
+                        str(self.folder),
+                        *self._options,
+                    ),
                 ],
                 stdout=log,
                 stderr=log,
