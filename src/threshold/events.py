@@ -140,7 +140,8 @@ class Announcer:
         self._log = _logger()
         self._secret = urandom(16)
         self._quiet_until: dict[str, int] = {}
-        self._store_failed = False
+        self.store_is_away = False
+        """Whether the store's last answer was a failure."""
         self._overflowed = 0
 
     def hashed(self, key: str) -> str:
@@ -190,19 +191,14 @@ class Announcer:
 
     def store_failed(self, error: BaseException) -> None:
         """Announce the first failure after the store last answered."""
-        if not self._store_failed:
-            self._store_failed = True
+        if not self.store_is_away:
+            self.store_is_away = True
             self.tell(StoreFailed(self._policy, str(error) or type(error).__name__))
-
-    @property
-    def store_is_away(self) -> bool:
-        """Whether the store's last answer was a failure."""
-        return self._store_failed
 
     def store_answered(self) -> None:
         """Announce that a store that was away answers again."""
-        if self._store_failed:
-            self._store_failed = False
+        if self.store_is_away:
+            self.store_is_away = False
             self.tell(StoreRecovered(self._policy))
 
     def tell(self, event: Event) -> None:
