@@ -45,9 +45,9 @@ class SharedMemoryStore:
     Restarting the app keeps limits and bans, rebooting the host clears them.
 
     Args:
-        name: ties the processes together; letters, digits, "_", "-" and ".".
+        name: ties the processes together; 1 to 64 letters, digits, "_" and "-".
         max_keys: most keys remembered at once, 1 to 50,000,000; fixed when the first process makes the file.
-            About 200 bytes each: 20 MB for 100,000.
+            About 230 bytes each: 23 MB for 100,000.
         directory: a folder of this user's on a local disk. Default: in /dev/shm, or the user's caches.
         clock: instant in integer microseconds, for tests; default: the monotonic clock.
         timeout: longest wait for another process in seconds, before `StoreUnavailable`.

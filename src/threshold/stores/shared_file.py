@@ -30,7 +30,7 @@ except ImportError:  # Windows
 
 logger = logging.getLogger("threshold.stores")
 
-_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}", re.ASCII)
 
 
 class SharedFile:
@@ -178,7 +178,7 @@ def remove(name: str, directory: str | os.PathLike[str] | None) -> bool:
 
 def _check_name(name: str) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ConfigurationError("name", name, "give 1 to 64 letters, digits, '_', '-' or '.', like 'myapp'")
+        raise ConfigurationError("name", name, "give 1 to 64 letters, digits, '_' or '-', like 'myapp'")
 
 
 def _reserve(fd: int, size: int) -> None:

@@ -60,7 +60,7 @@ class Geometry:
 
     >>> geometry = Geometry.of(100_000)
     >>> geometry.rows, geometry.extents, geometry.size // 1_000_000
-    (16667, 25000, 20)
+    (18750, 25000, 22)
     """
 
     max_keys: int
@@ -70,10 +70,10 @@ class Geometry:
 
     @classmethod
     def of(cls, max_keys: int) -> Geometry:
-        """Leave a third more cells than keys: then two full rows at once are too rare to matter."""
+        """Leave half as many cells again as keys: then two full rows at once are too rare to matter."""
         if max_keys <= 64:
             return cls(max_keys, max_keys, 1, 512)
-        return cls(max_keys, WAYS, -(-max_keys * 4 // (3 * WAYS)), max(512, max_keys // 4))
+        return cls(max_keys, WAYS, -(-max_keys * 3 // (2 * WAYS)), max(512, max_keys // 4))
 
     @property
     def stride(self) -> int:

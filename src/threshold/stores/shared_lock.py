@@ -154,6 +154,8 @@ class ProcessLock:
             else:
                 os.dup2(fresh, self.fd, inheritable=False)
                 os.close(fresh)
+        if not self._forking:
+            self.threads = threading.Lock()  # the thread that held the old one does not exist here
         self.after_fork_in_parent()
 
     def _reopen(self) -> int:
