@@ -143,20 +143,21 @@ class ThresholdMiddleware:
         if kind != "http" and kind != "websocket":
             await self.app(scope, receive, send)
             return
-        caller = Caller(cost=self._cost)
+        tenant = tier = user = None
+        cost = self._cost
         if self._identified:
-            await self._identify(scope, caller)
+            tenant, tier, user, cost = await self._identify(scope)
         try:
             client = scope.get("client")
             address = client[0] if client else None
             if self._header is not None:
                 address = self._address.find(address, _joined(scope, self._header))
-            caller.address = address
-            if kind == "http":
-                caller.method = scope["method"].upper()
             path = scope["path"]
             root = scope.get("root_path")
-            caller.path = routed(path, root) if root or path[:1] != "/" else path
+            if root or path[:1] != "/":
+                path = routed(path, root)
+            method = scope["method"].upper() if kind == "http" else "GET"
+            caller = Caller(address, tenant, tier, user, method, path, cost)
             check = self._check
             verdict = await self._awaited_check(caller) if check is None else check(caller)
             fields = verdict.wire
@@ -175,19 +176,22 @@ class ThresholdMiddleware:
         else:
             await self.app(scope, receive, send)
 
-    async def _identify(self, scope: Scope, caller: Caller) -> None:
-        """Ask the app who is calling; what its functions raise is not ours to hide."""
+    async def _identify(self, scope: Scope) -> tuple[str | None, str | None, str | None, int]:
+        """Ask the app for tenant, tier, user and cost; what its functions raise is not ours to hide."""
+        tenant = tier = user = None
+        cost = self._cost
         if self._tenant is not None:
-            tenant = self._tenant(scope)
-            caller.tenant = tenant if type(tenant) is str else await _settled(tenant)
+            found = self._tenant(scope)
+            tenant = found if type(found) is str else await _settled(found)
+        if self._tier is not None and tenant:
+            found = self._tier(scope)
+            tier = found if type(found) is str else await _settled(found)
         if self._user is not None:
-            user = self._user(scope)
-            caller.user = user if type(user) is str else await _settled(user)
-        if self._tier is not None and caller.tenant:
-            tier = self._tier(scope)
-            caller.tier = tier if type(tier) is str else await _settled(tier)
+            found = self._user(scope)
+            user = found if type(found) is str else await _settled(found)
         if self._cost_of is not None:
-            caller.cost = shell.charged(self._cost_of(scope))
+            cost = shell.charged(self._cost_of(scope))
+        return tenant, tier, user, cost
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send, caller: Caller) -> None:
         """Let the app answer; the policy's header fields are added by `send`."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from math import ceil, gcd, inf
 from typing import Literal
 
@@ -106,6 +107,12 @@ def binding(rules: Sequence[Rule], found: Sequence[Found]) -> int:
     return best
 
 
+@lru_cache(1024)
+def _reset_field(second: int) -> Field:
+    """The field for one of the few instants that are announced at a time."""
+    return b"x-ratelimit-reset", b"%d" % second
+
+
 def wire(
     rules: Rules, found: Sequence[Found], style: Style, retry_us: int | None, warned: bool, banned: bool
 ) -> list[Field]:
@@ -128,7 +135,7 @@ def wire(
             if style != "ietf":
                 fields.append(rules.limit_fields[i])
                 fields.append((b"x-ratelimit-remaining", b"%d" % remaining))
-                fields.append((b"x-ratelimit-reset", b"%d" % ceil(time.time() + reset_us / SECOND)))
+                fields.append(_reset_field(ceil(time.time() + reset_us / SECOND)))
         if warned:
             fields.append(_WARNING)
         if banned:

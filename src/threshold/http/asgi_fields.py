@@ -18,8 +18,8 @@ def merged(headers: Iterable[tuple[bytes, bytes]] | None, fields: list[Field]) -
     [(b'Retry-After', b'9'), (b'ratelimit', b'x')]
     """
     said = list(headers or ())
-    for name, _ in said:
-        if name.lower() in _OURS:
+    for field in said:
+        if field[0].lower() in _OURS:
             taken = {name.lower() for name, _ in said}
             return said + [field for field in fields if field[0] not in taken]
     return said + fields
