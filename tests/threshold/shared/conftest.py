@@ -35,5 +35,5 @@ def no_store_is_left_behind() -> Iterator[None]:
     """Delete what the tests of this session made in the shared folder."""
     yield
     folder = f"/dev/shm/threshold-{os.geteuid()}"
-    for left in Path(folder).glob(f"{_RUN}*"):
+    for left in Path(folder).glob(f"*{_RUN}*"):
         left.unlink()

@@ -132,6 +132,15 @@ def test_all_workers_together_admit_exactly_the_limit(
     assert len(workers) > 1
 
 
+@pytest.mark.parametrize("kind", ["gunicorn-sync", "gunicorn-gthread-preload", "uvicorn"])
+def test_an_app_that_names_no_store_gets_one_for_all_its_workers(
+    kind: str, name: str, serve: Callable[[str, str], Server]
+) -> None:
+    statuses, workers = serve(kind, f"auto-{name}").attempts("/counted", LIMIT * 4)
+    assert statuses == {200: LIMIT, 429: LIMIT * 3}
+    assert len(workers) > 1
+
+
 def test_a_store_per_process_admits_the_limit_once_for_each_worker(
     serve: Callable[[str, str], Server],
 ) -> None:

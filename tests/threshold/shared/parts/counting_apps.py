@@ -1,21 +1,27 @@
-"""The smallest WSGI and ASGI apps with a limit: 200 or 429, and who answered. The store is named by STORE."""
+"""The smallest WSGI and ASGI apps with a limit: 200 or 429, and who answered. STORE says where it counts."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from threshold import AsyncLimiter, Limiter, MemoryStore, SlidingWindow
 from threshold.stores.base import Store
+from threshold.stores.choice import choose_store
 from threshold.stores.shared import SharedMemoryStore
 
 LIMIT = 60
 
 
 def make_store() -> Store:
-    """STORE=memory is the contrast: each process counts for itself."""
+    """STORE=memory is the contrast, each process for itself; STORE=auto-NAME leaves the choice open."""
     name = os.environ.get("STORE", "memory")
+    if name.startswith("auto-"):
+        choice = choose_store(name.removeprefix("auto-"), max_keys=1_000)
+        print(f"chose {choice.reason}", file=sys.stderr)
+        return choice.store
     return MemoryStore() if name == "memory" else SharedMemoryStore(name, 1_000, timeout=20)
 
 
