@@ -22,20 +22,32 @@ MOST_ATTEMPTS = 3
 _clock = time.perf_counter_ns
 
 
+def _clock_cost() -> int:
+    """Nanoseconds between two readings of the clock with nothing in between."""
+    seen = []
+    for _ in range(2000):
+        start = _clock()
+        seen.append(_clock() - start)
+    return round(median(seen))
+
+
+CLOCK = _clock_cost()
+
+
 class WorkloadError(Exception):
     """A benchmark has not done what it claims to measure: its figures would be worthless."""
 
 
 @dataclass(slots=True)
 class Measured:
-    """What one sample measured, and how fast the machine was meanwhile."""
+    """What one sample measured, and how fast the machine was meanwhile. Nanoseconds per operation."""
 
-    batch_ns: float
-    """Nanoseconds per operation, over the whole batch."""
-    calibration_ns: int
-    median_ns: float
-    """Median of operations timed one by one (which adds the clock's own 40 to 50 ns)."""
-    p99_ns: float
+    median: float
+    """Of operations timed one by one, less what the clock takes: the figure that is compared."""
+    p99: float
+    mean: float
+    """Over a batch: what it takes with everything that happens now and then, preemption included."""
+    calibration: int
 
 
 @dataclass(slots=True)
@@ -49,7 +61,7 @@ class Series:
         singles: run this many operations one by one, return the nanoseconds of each.
         check: given the number of operations run so far, raise WorkloadError if they were not what the
             series claims (admitted, refused, charged).
-        size: operations per sample.
+        size: operations per sample; half of them in a batch, half one by one.
     """
 
     name: str
@@ -64,20 +76,32 @@ class Series:
 
     def sample(self) -> Measured:
         """Take one sample between two calibrations, and check the workload."""
-        one_by_one = max(200, self.size // 4)
+        half = self.size // 2
         before = calibrate()
-        elapsed = self.batch(self.size)
+        elapsed = self.batch(half)
         between = calibrate()
-        singles = sorted(self.singles(one_by_one))
+        singles = sorted(self.singles(half))
         after = calibrate()
-        self.done += self.size + one_by_one
+        self.done += 2 * half
         self.check(self.done)
         return Measured(
-            batch_ns=elapsed / self.size,
-            calibration_ns=max(before, between, after),
-            median_ns=singles[len(singles) // 2],
-            p99_ns=singles[int(len(singles) * 0.99)],
+            median=singles[half // 2] - CLOCK,
+            p99=singles[int(half * 0.99)] - CLOCK,
+            mean=elapsed / half,
+            calibration=max(before, between, after),
         )
+
+    def median(self) -> float:
+        """Nanoseconds per operation."""
+        return median(sample.median for sample in self.samples)
+
+    def p99(self) -> float:
+        """The slowest operation in a hundred, in the median sample."""
+        return median(sample.p99 for sample in self.samples)
+
+    def mean(self) -> float:
+        """Nanoseconds per operation over whole batches, in the median sample."""
+        return median(sample.mean for sample in self.samples)
 
 
 def calibrate() -> int:
@@ -107,21 +131,21 @@ def interleave(series: Sequence[Series], rounds: int, seed: int = 1) -> int:
         order.shuffle(wanting)
         for each in wanting:
             taken[each.name].append(each.sample())
-        seen = sorted(sample.calibration_ns for samples in taken.values() for sample in samples)
+        seen = sorted(sample.calibration for samples in taken.values() for sample in samples)
         quick = seen[len(seen) // 10]
     gc.unfreeze()
     for each in series:
         samples = taken[each.name]
         kept = _quick(samples, quick)
         if len(kept) < 3:  # the machine was slow all along for this one: keep the best of what there is
-            kept = sorted(samples, key=lambda sample: sample.calibration_ns)[: max(3, rounds // 2)]
+            kept = sorted(samples, key=lambda sample: sample.calibration)[: max(3, rounds // 2)]
         each.samples = kept
         each.dropped = len(samples) - len(kept)
     return round(quick)
 
 
 def _quick(samples: list[Measured], quick: float) -> list[Measured]:
-    return [sample for sample in samples if sample.calibration_ns <= quick * SLOW]
+    return [sample for sample in samples if sample.calibration <= quick * SLOW]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +174,13 @@ def bootstrap(
 
 def ratio(ours: Series, theirs: Series) -> Interval:
     """How many times as long as ours theirs takes."""
-    return bootstrap(lambda a, b: median(b) / median(a), _batches(ours), _batches(theirs))
+    return bootstrap(lambda a, b: median(b) / median(a), _medians(ours), _medians(theirs))
 
 
 def added(ours: Series, bare: Series) -> Interval:
     """Nanoseconds that ours takes longer than the bare thing."""
-    return bootstrap(lambda a, b: median(a) - median(b), _batches(ours), _batches(bare))
+    return bootstrap(lambda a, b: median(a) - median(b), _medians(ours), _medians(bare))
 
 
-def _batches(series: Series) -> list[float]:
-    return [sample.batch_ns for sample in series.samples]
+def _medians(series: Series) -> list[float]:
+    return [sample.median for sample in series.samples]
