@@ -51,11 +51,12 @@ _PACKAGES = [
     "flask-limiter",
     "werkzeug",
 ]
+_EXTRA = ("threads", "import")
 _METHOD = (
     "Each figure is the median of the samples' medians of operations timed one by one, less the clock's own "
-    f"cost. A sample lies between calibration loops and counts if those were within {SLOW} of the run's quick "
-    "ones; slow ones were taken again. The series of a section took turns in random order. Intervals: 95 %, "
-    "by bootstrap over samples. The mean is that of whole batches."
+    f"cost. A sample lies between calibration loops and counts if those took at most {SLOW} times the run's "
+    "quick ones; slow ones were taken again. The series of a section took turns in random order. Intervals: "
+    "95 %, by bootstrap over samples. The mean is that of whole batches."
 )
 
 
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmarks; return the exit code."""
     options = _options(arguments)
     rounds = options.rounds or (5 if options.quick else 15)
-    wanted = [name.strip() for name in options.only.split(",")] if options.only else list(SECTIONS) + _EXTRA
+    wanted = [name.strip() for name in options.only.split(",")] if options.only else [*SECTIONS, *_EXTRA]
     measured: dict[str, list[Series]] = {}
     found: list[Promise] = []
     report: dict[str, Any] = {
@@ -100,9 +101,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         Path(options.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return 1 if options.strict and any(promise.clearly_missed for promise in found) else 0
-
-
-_EXTRA = ["threads", "import"]
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -94,7 +94,7 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
             table.add_column(column, justify="right" if i else "left", no_wrap=True)
         for row in rows:
             table.add_row(*row)
-        Console(width=None if Console().is_terminal else 130).print(table)
+        Console(width=None if Console().is_terminal else 160).print(table)
         return
     widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
     print(f"\n{title}")
