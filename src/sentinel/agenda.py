@@ -29,6 +29,8 @@ class Agenda:
         self.cut = 0
         self.over = False
         self.end_ns = 0
+        self.next_ns = NEVER
+        self._waking = False
         self._session = session
         self._instants: array[int] = array("q")
         self._numbers: array[int] = array("q")
@@ -45,7 +47,7 @@ class Agenda:
             self._instants = array("q", (plan.instants + start_ns).tobytes())
             self._numbers = array("q", plan.numbers.tobytes())
         self._loop = asyncio.get_running_loop()
-        self._timer = make_timer(self._loop, self._wake)
+        self._timer = make_timer(self._loop, self.wake)
         self._set_timer()
 
     # ---- what flows ask for
@@ -96,6 +98,7 @@ class Agenda:
     def finish(self) -> None:
         """Start nothing more; strands that pause end here."""
         self.over = True
+        self.next_ns = NEVER
         if self._timer is not None:
             self._timer.close()
             self._timer = None
@@ -110,10 +113,23 @@ class Agenda:
 
     # ---- the timer
 
-    def _wake(self) -> None:
-        """Start the sessions and resume the strands that are due."""
-        if self.over:
+    def wake(self) -> None:
+        """Start the sessions and resume the strands that are due.
+
+        The timer calls this; so does whoever notices that `next_ns` has passed. When hundreds of answers
+        arrive at once, the timer's turn comes after all of them, and the load would wait for the server after
+        all.
+        """
+        if self.over or self._waking:
             return
+        self._waking = True
+        try:
+            self._start_what_is_due()
+        finally:
+            self._waking = False
+        self._set_timer()
+
+    def _start_what_is_due(self) -> None:
         now, instants = time.monotonic_ns(), self._instants
         for _ in range(ARRIVALS_A_TURN):
             place = self._next
@@ -123,13 +139,13 @@ class Agenda:
             self.launch_session(self._session(self._numbers[place], instants[place]))
         while self._pauses and self._pauses[0][0] <= now:
             heappop(self._pauses)[2].resume()
-        self._set_timer()
 
     def _set_timer(self) -> None:
         due = self._instants[self._next] if self._next < len(self._instants) else NEVER
         if self._pauses:
             due = min(due, self._pauses[0][0])
-        if due < NEVER and self._timer is not None:
+        self.next_ns = due
+        if due < NEVER and self._timer is not None and not self._waking:
             self._timer.wake_at(due)
 
     def _session_over(self, _: int) -> None:

@@ -60,15 +60,16 @@ class Engine:
         self._limit_ns = lag_limit_ns(scenario.tightest_latency_ms())
         self._recorder = Recorder(series, self._limit_ns, columns=options.columns, listener=listener)
         users = Users(scenario.users, scenario.user_count)
+        self._agenda = Agenda(lambda number, at_ns: self._player.session(number, at_ns))
         self._sender = Sender(
             driver,
             self._recorder,
             users,
+            self._agenda,
             scenario.max_in_flight,
             columns=options.columns,
             capture=options.capture,
         )
-        self._agenda = Agenda(lambda number, at_ns: self._player.session(number, at_ns))
         self._player = Player(scenario, scripts, users, self._sender, self._agenda)
         self._start_ns = 0
         self._stopped = False

@@ -164,8 +164,9 @@ class Recorder:
 
         Raises what a listener raised, if one did.
         """
-        self._queue.put(None)
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._queue.put(None)
+            self._thread.join()
         if self._problem is not None:
             raise self._problem
         _count(self.totals.planned, (unsent - self.start_ns) // NS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 
+from sentinel.agenda import Agenda
 from sentinel.drivers.driver import Driver, Request, Response
 from sentinel.recorder import BLOCK, Recorder
 from sentinel.run import ErrorSample
@@ -47,6 +48,7 @@ class Sender:
         driver: Driver,
         recorder: Recorder,
         users: Users,
+        agenda: Agenda,
         max_in_flight: int,
         *,
         columns: bool,
@@ -59,6 +61,7 @@ class Sender:
         self.captured: list[str | None] = []
         self.closed = False
         self._driver = driver
+        self._agenda = agenda
         self._recorder = recorder
         self._rows = recorder.rows
         self._max = max_in_flight
@@ -83,6 +86,8 @@ class Sender:
     def answered(self, call: Call, response: Response) -> None:
         """Judge and record an answer, let the next call go, and resume the session."""
         self.in_flight -= 1
+        if response.done_ns >= self._agenda.next_ns:
+            self._agenda.wake()  # do not let a burst of answers hold up what is due
         line = call.line
         outcome, problem = line.judge(response)
         if outcome == OK and line.step.extract:

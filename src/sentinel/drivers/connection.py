@@ -7,6 +7,7 @@ whatever its Content-Length says, and a body without a length ends when the conn
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import TYPE_CHECKING, cast
 
@@ -32,6 +33,7 @@ class Connection(asyncio.Protocol):
         "_keep",
         "_parser",
         "_request",
+        "_socket",
         "_status",
         "_transport",
         "_whole",
@@ -43,6 +45,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, driver: HttpDriver) -> None:
         self._driver = driver
         self._transport: asyncio.Transport | None = None
+        self._socket = -1  # of a connection without TLS
         self._parser = httptools.HttpResponseParser(self)
         self._done: Done | None = None
         self._request: Request | None = None
@@ -66,13 +69,28 @@ class Connection(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             self._lost()
             return
-        self._transport.write(cast(bytes, request.wire))
+        self._write(cast(bytes, request.wire))
+
+    def _write(self, data: bytes) -> None:
+        """Hand the bytes to the kernel now; a loop may keep them until it has read everything that waits."""
+        if self._socket >= 0:
+            try:
+                data = data[os.write(self._socket, data) :]
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                self._lost(error)
+                return
+        if data and self._transport is not None:
+            self._transport.write(data)
 
     # ---- from the loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = cast(asyncio.Transport, transport)
+        if self._transport.get_extra_info("sslcontext") is None:
+            self._socket = self._transport.get_extra_info("socket").fileno()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; finish when the answer is whole."""
@@ -97,6 +115,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Finish, send again or fail the request under way."""
         self.closed = True
+        self._socket = -1
         self._driver.connection_gone(self)
         if self._done is not None:
             if exc is None and self._in_body and self._ends_with_connection():
@@ -183,6 +202,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close without waiting."""
         self.closed = True
+        self._socket = -1
         if self._transport is not None:
             self._transport.abort()
 

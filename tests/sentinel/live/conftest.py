@@ -1,4 +1,4 @@
-"""Servers for the tests: real processes on ports of their own, ended by their process when the test is over."""
+"""Servers for the tests: real processes on ports of their own, ended by process when the test is over."""
 
 from __future__ import annotations
 
