@@ -159,18 +159,22 @@ class Announcer:
             self._strike(plan, outcome)
         if not outcome.found or (outcome.allowed and not outcome.strike):
             return
-        refused = [
-            (key, rule.limit.window_us if answer[0] == NEVER else answer[0])
-            for key, rule, answer in zip(plan.keys, plan.rules, outcome.found, strict=True)
-            if answer[0]
-        ]
-        key = refused[0][0]
         quiet = self._quiet_until
-        if not outcome.strike and quiet.get(key, outcome.at) > outcome.at:
+        at = outcome.at
+        first = 0
+        while not outcome.found[first][0]:
+            first += 1
+        key = plan.keys[first]
+        if not outcome.strike and quiet.get(key, at) > at:
             return
         if len(quiet) >= _MOST_REMEMBERED:
             quiet.clear()
-        quiet[key] = outcome.at + max(1_000_000, *(microseconds for _, microseconds in refused))
+        refused = [
+            rule.limit.window_us if answer[0] == NEVER else answer[0]
+            for rule, answer in zip(plan.rules, outcome.found, strict=True)
+            if answer[0]
+        ]
+        quiet[key] = at + max(1_000_000, *refused)
         if outcome.strike and plan.abuse is not None:
             key = plan.abuse
         shown = verdict.rehearsed or verdict

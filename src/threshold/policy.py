@@ -198,9 +198,7 @@ class Policy:
             verdict = Verdict(True, 200, outcome, rules, self.headers, delay, outcome.strike > 0)
         else:
             retry = longest_retry(outcome)
-            verdict = Verdict(
-                False, 429, outcome, rules, self.headers, banned=outcome.banned, retry_after_us=retry
-            )
+            verdict = Verdict(False, 429, outcome, rules, self.headers, 0.0, False, outcome.banned, retry)
         if self.dry_run:
             return Verdict(True, 200, outcome, rules, "none", rehearsed=verdict)
         return verdict

@@ -110,9 +110,11 @@ def longest_retry(outcome: Outcome) -> int | None:
     """
     longest = outcome.blocked_us
     for answer in outcome.found:
-        if answer[0] == NEVER:
+        retry = answer[0]
+        if retry > longest:
+            longest = retry
+        elif retry == NEVER:
             return None
-        longest = max(longest, answer[0])
     return longest
 
 
