@@ -2,7 +2,9 @@
 --
 -- KEYS     for each plan: the keys of its takes, then the key of its abuse record, if it has one.
 -- ARGV[1]  doubles, packed (see wire.py): now (negative: the server's clock), number of plans, then for each
---          plan (place of its shape in bytes, cost, mode, outside episode), then the shapes. A shape is
+--          plan (place of its shape in bytes, cost, mode, outside episode), then the shapes. The mode is odd
+--          for a peek; 2 more when a part of the plan that is decided elsewhere refused and all that did may
+--          strike (for an episode of that length), 4 more when some of it may not. A shape is
 --          (takes, abuse key?, rungs, decay, longest block, may strike?), six numbers per take, four per rung.
 -- Reply    one string of 64-bit integers: now, then for each plan a code and what the code announces.
 --
@@ -187,7 +189,7 @@ local ask_each
 local k = 0
 for plan = 1, plans do
   local place, cost, mode, episode = read('<dddd', blob, plan * 32 - 15)
-  local peek, outside = mode == 1 or mode == 3, mode >= 2
+  local peek, outside = mode % 2 == 1, floor(mode / 2)
   local n, recorded, rungs, decay, longest, may_strike = read('<dddddd', blob, place)
   local takes = place + 48
   local record, strikes, struck, blocked, banned, shadow, settled
@@ -218,7 +220,7 @@ for plan = 1, plans do
 
   else
     ask_each = ask_each or slow()
-    local refusing = ask_each(k, n, takes, cost) + (outside and 1 or 0)
+    local refusing = ask_each(k, n, takes, cost) + outside
     if refusing == 0 and mode == 0 and cost > 0 then
       -- All admit, now that states from the future are clamped.
       for i = 1, n do

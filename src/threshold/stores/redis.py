@@ -11,17 +11,20 @@ import time
 from collections.abc import Sequence
 from typing import ClassVar
 
+from ..errors import StoreUnavailable
 from ..plan import Outcome, Plan, State
 from .base import Clock
 from .circuit import OnTrouble
+from .cluster_slots import KeysApart
 from .fallback import AsyncFallbackStore, FallbackStore
 from .redis_async import AsyncRedisStore
-from .redis_client import connection_kwargs
 from .redis_front import LOOK_AROUND, RedisFront
 from .redis_keys import DEFAULT_PREFIX
+from .redis_nodes import RedisNodes
+from .redis_parts import Answer, AskPart, RefundPart, Talk, deciding, part_of, parts_of, whole
 from .redis_server import Link, RedisServer
 from .resp import command
-from .wire import blob_of_one, numbers_of, outcome_at, refund_blob, state_of
+from .wire import numbers_of, outcome_at, state_of
 
 __all__ = ["AsyncFallbackStore", "AsyncRedisStore", "FallbackStore", "RedisStore"]
 
@@ -53,46 +56,96 @@ class RedisStore(RedisFront):
             on_trouble=on_trouble,
             clock=clock,
         )
-        kwargs = connection_kwargs(self.target, self.budget / 2, self.budget / 2)
-        cls = self.target.connection_class
-        self._server = RedisServer(lambda: cls(**kwargs), self.budget, self._circuit(), self._look_around)
-
-    def _look_around(self, server: RedisServer, link: Link) -> None:
-        """See what kind of server this is, over the first connection to it."""
-        info = link.exchange(LOOK_AROUND, time.monotonic() + self.budget / 2)
-        self._learn_of_server(server.circuit, info)
+        self._nodes = RedisNodes(
+            self.target, self.budget, self._circuit, self.probe_interval / 4, self._look_around
+        )
 
     def decide(self, plan: Plan) -> Outcome:
         """Decide the plan in one atomic step on the server (see `engine.decide`)."""
         known = self._refusals.find(plan, self._local_us())
         if known is not None:
             return known
-        ask = self._ask(plan)
-        blob = blob_of_one(ask, self._now())
-        reply = self._server.ask(
-            self._packer.evalsha(ask.names, blob), lambda: self._packer.eval(ask.names, blob)
-        )
-        outcome, sure, _ = outcome_at(numbers_of(reply), 1, ask.shape.takes)
-        return self._learn(plan, outcome, sure) if sure else outcome
+        only = self._nodes.only
+        if only is None:
+            outcome, sure = self._decide_on_cluster(plan)
+        else:
+            ask = self._ask(plan, "")
+            reply = only.ask(self._pack((ask,), False), lambda: self._pack((ask,), True))
+            outcome, sure, _ = outcome_at(numbers_of(reply), 1, ask.shape.takes)
+        if sure:
+            self._learn(plan, outcome, sure)
+        return outcome
 
     def refund(self, plan: Plan, at: int) -> None:
-        """Give back what the plan charged at the instant `at`, as far as that is safe."""
-        self._refusals.forget()
-        names = self._names.names(plan.keys, plan.group)
-        blob = refund_blob(plan.rules, plan.cost, at, self._now())
-        packer = self._refund_packer
-        self._server.ask(packer.evalsha(names, blob), lambda: packer.eval(names, blob))
+        """Give back what the plan charged at the instant `at`, as far as that is safe.
 
-    def reset(self, keys: Sequence[str]) -> None:
+        Raises:
+            StoreUnavailable: when the server did not say that it did; it is not asked again.
+        """
         self._refusals.forget()
-        if keys:
-            self._server.ask(command(b"DEL", *self._names.names(tuple(keys), "")))
+        parts = parts_of(plan) if self._names.tagged else [whole(plan)]
+        for part in parts:
+            self._give_back(part_of(plan, part, peek=False), part.group, at)
 
-    def state(self, keys: Sequence[str]) -> list[State]:
-        if not keys:
-            return []
-        raw = self._server.ask(command(b"MGET", *self._names.names(tuple(keys), "")))
-        return [state_of(value) for value in raw]
+    def reset(self, keys: Sequence[str], group: str | None = None) -> None:
+        """Forget the state of these keys, on the server at once, in other processes within a second.
+
+        Args:
+            keys: full text keys.
+            group: on a cluster, the group they live with (`Plan.group`); default: the identity they count.
+        """
+        self._refusals.forget()
+        for names, slot in self._gathered(keys, group):
+            self._nodes.ask(slot, command(b"DEL", *names))
+
+    def state(self, keys: Sequence[str], group: str | None = None) -> list[State]:
+        """Read the raw states of these keys, None where there is none; `group` as for `reset`."""
+        found: list[State] = []
+        for names, slot in self._gathered(keys, group):
+            found += map(state_of, self._nodes.ask(slot, command(b"MGET", *names)))
+        return found
 
     def close(self) -> None:
-        self._server.close()
+        """Close the store's own connections; a client that was handed in stays open."""
+        self._nodes.close()
+
+    def _look_around(self, server: RedisServer, link: Link) -> None:
+        """See what kind of server this is, over the first connection to it."""
+        info = link.exchange(LOOK_AROUND, time.monotonic() + self.budget / 2)
+        self._learn_of_server(server.circuit, info)
+
+    def _decide_on_cluster(self, plan: Plan) -> Answer:
+        try:
+            return self._talk(deciding(plan, parts_of(plan)))
+        except KeysApart:
+            pass
+        try:
+            return self._talk(deciding(plan, parts_of(plan, each_apart=True)))
+        except KeysApart:
+            raise StoreUnavailable("a key is between two nodes; nothing was charged") from None
+
+    def _talk(self, talk: Talk) -> Answer:
+        """Do what a talk asks for, until it knows the outcome."""
+        try:
+            step = next(talk)
+            while True:
+                try:
+                    step = talk.send(self._do(step))
+                except (StoreUnavailable, KeysApart) as error:
+                    step = talk.throw(error)
+        except StopIteration as done:
+            answer: Answer = done.value
+            return answer
+
+    def _do(self, step: AskPart | RefundPart) -> Answer | None:
+        if isinstance(step, RefundPart):
+            self._give_back(*step)
+            return None
+        ask = self._ask(*step)
+        reply = self._nodes.ask(ask.slot, self._pack((ask,), False), lambda: self._pack((ask,), True))
+        outcome, sure, _ = outcome_at(numbers_of(reply), 1, ask.shape.takes)
+        return outcome, sure
+
+    def _give_back(self, part: Plan, group: str, at: int) -> None:
+        slot, packed, by_text = self._refund(part, group, at)
+        self._nodes.ask(slot, packed, by_text)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -20,7 +20,9 @@ try:
     import redis
     import redis.asyncio
     import redis.asyncio.cluster
+    import redis.asyncio.retry
     import redis.asyncio.sentinel
+    import redis.backoff
     import redis.cluster
     import redis.sentinel
 except ImportError as error:  # pragma: no cover
@@ -62,9 +64,8 @@ class Target:
     """Sentinels, or nodes of a cluster to begin with."""
     service: str = ""
     """Name of the master, for Sentinel."""
-    manager: Any = None
-    """The user's own Sentinel object, if there is one."""
-    sentinel_kwargs: Mapping[str, Any] | None = None
+    sentinel_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Credentials and TLS of the Sentinels themselves."""
 
 
 def target_of(server: object, *, asynchronous: bool) -> Target:
@@ -129,7 +130,11 @@ def _from_client(client: Any, asynchronous: bool) -> Target:
             )
         secure = issubclass(cls, module.connection.SSLConnection)
         plain = module.connection.SSLConnection if secure else module.connection.Connection
-        return Target("sentinel", plain, _kept(kwargs, plain), (), pool.service_name, pool.sentinel_manager)
+        manager = pool.sentinel_manager
+        theirs = [sentinel.connection_pool.connection_kwargs for sentinel in manager.sentinels]
+        nodes = tuple((known["host"], known["port"]) for known in theirs)
+        kept = {name: value for name, value in _kept(kwargs, plain).items() if name not in _ADDRESS}
+        return Target("sentinel", plain, kept, nodes, pool.service_name, dict(manager.sentinel_kwargs))
     return Target("single", cls, _kept(kwargs, cls))
 
 
@@ -197,6 +202,13 @@ def connection_kwargs(target: Target, budget: float | None, connect_budget: floa
             enabled=False
         )
     return kwargs
+
+
+def sentinel_kwargs(target: Target, budget: float) -> Kwargs:
+    """Arguments for the clients that ask Sentinels: the same care for time, no retries."""
+    module = redis.asyncio if issubclass(target.connection_class, redis.asyncio.Connection) else redis
+    kwargs = {**target.sentinel_kwargs, "socket_timeout": budget, "socket_connect_timeout": budget}
+    return {**kwargs, "retry": module.retry.Retry(redis.backoff.NoBackoff(), 0), "decode_responses": False}
 
 
 def _abstract(cls: type[Any]) -> type[Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import ConfigurationError
 from ..plan import Limit, Outcome, Plan
 from .base import Clock
 from .circuit import Circuit, OnTrouble
+from .cluster_slots import slot_of
 from .redis_client import Target, target_of
 from .redis_keys import KeyNames
 from .refusals import Refusals
@@ -16,14 +17,13 @@ from .resp import Packer, command
 from .wire import (
     COST_CEILING,
     DECIDE,
-    PEEK,
     REFUND,
-    TAKE,
     Ask,
     Shapes,
     blob_of_many,
     blob_of_one,
     check_limit,
+    refund_blob,
 )
 
 SERVER_CLOCK = -1
@@ -92,15 +92,37 @@ class RedisFront:
     def _now(self) -> int:
         return SERVER_CLOCK if self._clock is None else self._clock()
 
-    def _ask(self, plan: Plan) -> Ask:
-        """The whole plan as one part."""
+    def _ask(self, plan: Plan, group: str, outside: int = 0, episode: int = 0) -> Ask:
+        """A plan, or a part of one, with the names of its keys."""
         keys = plan.keys if plan.abuse is None else (*plan.keys, plan.abuse)
+        names = self._names
         return Ask(
-            self._names.names(keys, plan.group),
+            names.names(keys, group),
             self._shapes.of(plan),
             min(plan.cost, COST_CEILING),
-            PEEK if plan.peek else TAKE,
+            plan.peek + 2 * outside,
+            episode,
+            slot_of(names.tag(group)[1:-1]) if names.tagged else 0,
         )
+
+    def _gathered(self, keys: Sequence[str], group: str | None) -> Iterator[tuple[list[bytes], int]]:
+        """Names and slot of keys, in their order, as many at once as one command may name."""
+        names = self._names
+        if not names.tagged:
+            if keys:
+                yield names.names(tuple(keys), ""), 0
+            return
+        for key in keys:
+            home = key.partition("\0")[2] if group is None else group
+            yield [names.name(key, home)], slot_of(names.tag(home)[1:-1])
+
+    def _refund(self, part: Plan, group: str, at: int) -> tuple[int, bytes, Callable[[], bytes]]:
+        """Slot, command and the command by text that give a part back."""
+        names = self._names.names(part.keys, group)
+        blob = refund_blob(part.rules, part.cost, at, self._now())
+        packer = self._refund_packer
+        slot = slot_of(self._names.tag(group)[1:-1]) if self._names.tagged else 0
+        return slot, packer.evalsha(names, blob), lambda: packer.eval(names, blob)
 
     def _pack(self, asks: Sequence[Ask], by_text: bool) -> bytes:
         """One command for one or many decisions."""

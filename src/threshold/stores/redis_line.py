@@ -20,7 +20,7 @@ from redis.exceptions import RedisError, ResponseError
 from ..errors import StoreUnavailable
 from .circuit import Circuit
 from .faults import code_of, explained
-from .redis_server import GOES_AWAY, REDIRECTS, line_of
+from .redis_server import ASKING, GOES_AWAY, REDIRECTS, line_of
 from .wire import Ask, numbers_of, outcome_at
 
 MOST = 64
@@ -69,20 +69,27 @@ class Batch:
 class Single:
     """One command of any other kind."""
 
-    __slots__ = ("by_text", "name", "since", "text", "waiter")
+    __slots__ = ("asked", "asking", "by_text", "name", "since", "text", "waiter")
 
     def __init__(
-        self, since: float, name: bytes, text: Callable[[], bytes] | None, waiter: asyncio.Future[Any]
+        self,
+        since: float,
+        name: bytes,
+        text: Callable[[], bytes] | None,
+        waiter: asyncio.Future[Any],
+        asking: bool,
     ) -> None:
         self.since = since
         self.name = name
         self.text = text
         self.waiter = waiter
         self.by_text = text is None
+        self.asking = self.asked = asking
 
     def command(self, pack: Pack) -> bytes:
         """The packed command."""
-        return self.text() if self.by_text and self.text is not None else self.name
+        packed = self.text() if self.by_text and self.text is not None else self.name
+        return ASKING + packed if self.asking else packed
 
     def answer(self, reply: Any) -> None:
         """Hand the reply over."""
@@ -99,7 +106,7 @@ class RedisLine:
     """Ask one server from one event loop, over one connection.
 
     Args:
-        connect: builds an unconnected redis-py asyncio connection.
+        connect: awaited for an unconnected redis-py asyncio connection.
         pack: packs decisions into one command.
         apart: what must be equal in decisions that share a command; None when all may.
         budget: seconds from asking to the answer, connecting included.
@@ -109,7 +116,7 @@ class RedisLine:
 
     def __init__(
         self,
-        connect: Callable[[], Any],
+        connect: Callable[[], Awaitable[Any]],
         pack: Pack,
         apart: Callable[[Ask], object] | None,
         budget: float,
@@ -152,12 +159,17 @@ class RedisLine:
             del self._open[kind]
         return waiter
 
-    def call(self, name: bytes, text: Callable[[], bytes] | None = None) -> asyncio.Future[Any]:
-        """Queue any other command; `text` packs it with the script's text, should the server not know it."""
+    def call(
+        self, name: bytes, text: Callable[[], bytes] | None = None, *, asking: bool = False
+    ) -> asyncio.Future[Any]:
+        """Queue any other command; `text` packs it with the script's text, should the server not know it.
+
+        `asking` tells a node of a cluster that it was named by the one that still owns the slot.
+        """
         self._enter()
         waiter: asyncio.Future[Any] = self._loop.create_future()
         self._open.clear()  # what is asked later must not travel earlier
-        self._add(Single(self._loop.time(), name, text, waiter))
+        self._add(Single(self._loop.time(), name, text, waiter, asking))
         self._count += 1
         return waiter
 
@@ -198,46 +210,44 @@ class RedisLine:
                     self._wake = None
                 if self._connection is None and not await self._open_connection():
                     continue
-                while self._queue and self._connection is not None:
-                    entry = self._queue.popleft()
-                    self._shut(entry)
-                    self._sent.append(entry)
-                    await self._send(entry)
+                if self._queue:
+                    await self._send()
         finally:
             self._wake = None
             self._fail_all(StoreUnavailable("the event loop is closing"))
             await self._disconnect()
 
-    async def _send(self, entry: Batch | Single) -> None:
+    async def _send(self) -> None:
+        """Write all that is queued, at once."""
+        entries = tuple(self._queue)
+        self._queue.clear()
+        self._open.clear()
+        self._sent += entries
         try:
-            await self._connection.send_packed_command((entry.command(self._pack),), False)
+            commands = [entry.command(self._pack) for entry in entries]
+            await self._connection.send_packed_command(commands, False)
         except (RedisError, OSError) as error:
             await self._lost(error)
 
-    def _shut(self, entry: Batch | Single) -> None:
-        """What is sent takes no more decisions."""
-        if self._open:
-            for kind, batch in self._open.items():
-                if batch is entry:
-                    del self._open[kind]
-                    return
-
     async def _open_connection(self) -> bool:
-        connection = self._connect()
+        connection = None
         try:
             async with asyncio.timeout(self._budget):
+                connection = await self._connect()
                 await connection.connect()
                 greet, self._greet = self._greet, None
                 if greet is not None:
                     await greet(self, connection)
         except (RedisError, OSError, TimeoutError) as error:
-            await connection.disconnect(nowait=True)
+            if connection is not None:
+                await connection.disconnect(nowait=True)
             reason = f"cannot connect: {line_of(error)}"
             self.circuit.failed(reason)
             self._fail_all(StoreUnavailable(f"{reason}; nothing was charged"))
             return False
         except BaseException:
-            await connection.disconnect(nowait=True)
+            if connection is not None:
+                await connection.disconnect(nowait=True)
             raise
         self._connection = connection
         self._reader = self._loop.create_task(self._read(connection))
@@ -252,6 +262,8 @@ class RedisLine:
                     if not self._refused(error):
                         return
                     continue
+                if self._sent and self._acknowledged(self._sent[0]):
+                    continue
                 if not self._sent:
                     await self._lost(RedisError("a reply that nobody asked for"))
                     return
@@ -264,6 +276,13 @@ class RedisLine:
             if connection is self._connection:
                 await self._lost(error)
 
+    def _acknowledged(self, entry: Batch | Single) -> bool:
+        """Whether this was only the answer to ASKING, and the reply proper is still to come."""
+        if isinstance(entry, Single) and entry.asking:
+            entry.asking = False
+            return True
+        return False
+
     def _refused(self, error: ResponseError) -> bool:
         """The server answered with an error; say whether the connection is still good."""
         entry = self._sent.popleft()
@@ -272,6 +291,8 @@ class RedisLine:
             self.circuit.answered()
         if code == "NOSCRIPT" and not entry.by_text:
             entry.by_text = True
+            if isinstance(entry, Single):
+                entry.asking = entry.asked
             self._requeue(entry)
             return True
         self._settle(entry)

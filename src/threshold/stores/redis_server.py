@@ -23,7 +23,8 @@ from ..errors import StoreUnavailable
 from .circuit import Circuit
 from .faults import code_of, explained
 
-Address = tuple[str, int]
+ASKING = b"*1\r\n$6\r\nASKING\r\n"
+
 Connect = Callable[[], Any]
 
 _FRESH_FOR = 0.5
@@ -65,10 +66,11 @@ class RedisServer:
         self._closed = False
         _servers.add(self)
 
-    def ask(self, command: bytes, by_text: Callable[[], bytes] | None = None) -> Any:
+    def ask(self, command: bytes, by_text: Callable[[], bytes] | None = None, *, asking: bool = False) -> Any:
         """Send one packed command and return its reply.
 
         `by_text` packs the same command with the script's text, for a server that does not know the script.
+        `asking` tells a node of a cluster that it was named by the one that still owns the slot.
 
         Raises:
             StoreUnavailable: when there is no reply within the budget, or the reply is no decision.
@@ -80,9 +82,11 @@ class RedisServer:
         now = time.monotonic()
         link = self._link(now)
         try:
+            if asking:
+                link.exchange(ASKING, now + self._budget)
             reply = link.exchange(command, now + self._budget)
             if isinstance(reply, ResponseError):
-                reply = self._refused(link, reply, by_text, now)
+                reply = self._refused(link, reply, by_text, now, asking)
         except (OSError, hiredis.HiredisError) as error:
             raise self._failed(error, link) from error
         except (StoreUnavailable, ResponseError):
@@ -129,15 +133,17 @@ class RedisServer:
     def _open(self, now: float) -> Link:
         if self._closed:
             raise StoreUnavailable("the store is closed")
-        connection = self._connect()
+        connection = None
         try:
+            connection = self._connect()
             connection.connect()
             link = Link(connection)
             greet, self._greet = self._greet, None
             if greet is not None:
                 greet(self, link)
         except (RedisError, OSError, hiredis.HiredisError) as error:
-            connection.disconnect()
+            if connection is not None:
+                connection.disconnect()
             self.circuit.failed(f"cannot connect: {line_of(error)}")
             raise StoreUnavailable(f"cannot connect: {line_of(error)}; nothing was charged") from error
         left = self._budget - (time.monotonic() - now)
@@ -150,11 +156,13 @@ class RedisServer:
         return link
 
     def _refused(
-        self, link: Link, error: ResponseError, by_text: Callable[[], bytes] | None, now: float
+        self, link: Link, error: ResponseError, by_text: Callable[[], bytes] | None, now: float, asking: bool
     ) -> Any:
         """The server answered with an error: nothing was executed, or the script stopped before it wrote."""
         code = code_of(error)
         if code == "NOSCRIPT" and by_text is not None:
+            if asking:
+                link.exchange(ASKING, now + self._budget)
             reply = link.exchange(by_text(), now + self._budget)
             if not isinstance(reply, ResponseError):
                 return reply

@@ -23,7 +23,6 @@ EXACT = 2**53
 """Whole numbers below this are exact in a double."""
 COST_CEILING = 2**31
 """No limit holds that much, so any cost above is refused just the same."""
-TAKE, PEEK, CHARGE_NOTHING = 0, 1, 2
 
 _MOST_SHAPES = 4096
 _LUA = files("threshold.stores")
@@ -120,8 +119,11 @@ class Ask(NamedTuple):
     shape: Shape
     cost: int
     mode: int
+    """1 for a peek, plus 2 or 4 when a part of the plan was refused elsewhere; see decide.lua."""
     episode: int = 0
     """Microseconds of the episode that a limit decided elsewhere would open, were it to strike."""
+    slot: int = 0
+    """Where its keys live on a cluster."""
 
 
 _HEAD = Struct("<6d")
@@ -138,7 +140,7 @@ def blob_of_many(asks: Sequence[Ask], now: int) -> bytes:
     places: dict[int, int] = {}
     shapes: list[bytes] = []
     place = 8 * (2 + 4 * len(asks)) + 1
-    for _, shape, cost, mode, episode in asks:
+    for _, shape, cost, mode, episode, _ in asks:
         at = places.get(id(shape))
         if at is None:
             places[id(shape)] = at = place
