@@ -110,9 +110,10 @@ def steps(rng: Random, count: int, twin: Twin, *, back: bool) -> Iterator[tuple[
         most = max(rule.limit.capacity for rule in chosen)
         cost = rng.choice([1, 1, 1, 1, 2, 0, most, most // 2, most + 1, 10**20])
         abuse = f"abuse\0{who}" if rng.random() < 0.8 else None
-        plan = Plan(
-            chosen, tuple(r.scope + who for r in chosen), cost, abuse, ladder, who, rng.random() < 0.1
-        )
+        if abuse is None and not back:
+            ladder = None  # the two come together, as policies make them; the other walks mix them freely
+        keys = tuple(rule.scope + who for rule in chosen)
+        plan = Plan(chosen, keys, cost, abuse, ladder, who, rng.random() < 0.1)
         roll = rng.random()
         if roll < 0.04 and charged:
             plan, at = rng.choice(charged)
