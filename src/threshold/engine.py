@@ -48,24 +48,21 @@ def settle(
     shadowed = ladder is not None and abuse is not None and abuse.shadow_until > now
 
     # 3. All admit: all are charged.
-    for answer in found:
-        if answer[0]:
-            break
-    else:
+    refusing = [(rule, answer[0]) for rule, answer in zip(plan.rules, found) if answer[0]]  # noqa: B905
+    if not refusing:
         if plan.peek:
             found = [rule.step(state, now, 0) for rule, state in zip(plan.rules, states, strict=True)]
         return Outcome(True, found, now, 0, 0, False, shadowed), None
 
     # 4. One refuses: none is charged.
-    found = [
-        answer if answer[0] else rule.step(state, now, 0)
-        for rule, state, answer in zip(plan.rules, states, found, strict=True)
-    ]
+    if len(refusing) < len(found):
+        for i, answer in enumerate(found):
+            if not answer[0]:
+                found[i] = plan.rules[i].step(states[i], now, 0)
     if ladder is None or (abuse is not None and now < abuse.episode_until):
         return Outcome(False, found, now, 0, 0, False, shadowed), None
 
     # 5. The first refusal of an episode is a strike, and the ladder's rung applies.
-    refusing = [(rule, answer[0]) for rule, answer in zip(plan.rules, found, strict=True) if answer[0]]
     episodes = [rule.limit.episode_us(retry) for rule, retry in refusing if rule.strikes and retry != NEVER]
     if not episodes:
         return Outcome(False, found, now, 0, 0, False, shadowed), None
