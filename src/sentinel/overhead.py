@@ -9,15 +9,11 @@ machine does not move it. The difference of means also sees a cost that falls on
 needs the upper end of both intervals inside the budget: noise widens them, so it can fail a good limiter
 but not pass a bad one.
 
-The statistic is pure; the runner at the end only sends.
+The statistic is pure; sending is `overhead_run`'s business.
 """
 
 from __future__ import annotations
 
-import asyncio
-import random
-import time
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
@@ -26,18 +22,15 @@ import numpy as np
 import numpy.typing as npt
 
 from sentinel.errors import ConfigurationError, check_range
-from sentinel.observations import Observation
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-Send = Callable[[str], Awaitable[Observation]]
 Answer = Literal["allowed", "refused"]
 
 CONFIDENCE = 0.99
 RESAMPLES = 2_000
 FEWEST_BLOCKS = 8  # below that, the spread of a second's luck is itself a guess
 FEWEST_SAMPLES = 100  # per arm
-_IN_FLIGHT = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +96,12 @@ class Samples:
 
 
 def overhead(
-    samples: Samples, answer: Answer, *, confidence: float = CONFIDENCE, seed: int = 0
+    samples: Samples,
+    answer: Answer,
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Overhead | None:
     """Estimate what the limiter adds to requests it allowed, or to those it refused.
 
@@ -123,6 +121,7 @@ def overhead(
     (True, True)
     """
     check_range("confidence", confidence, 0.5, 0.9999)
+    check_range("resamples", resamples, 100, 1_000_000)
     kept = ~samples.on | (samples.refused == (answer == "refused"))
     on, took = samples.on[kept], samples.service_ns[kept]
     if min(int(on.sum()), int((~on).sum())) < FEWEST_SAMPLES:
@@ -136,7 +135,7 @@ def overhead(
         )
     shared = np.isin(second, both)
     on, took, block = on[shared], took[shared], np.searchsorted(both, second[shared])
-    weights = np.random.default_rng(seed).multinomial(len(both), np.full(len(both), 1 / len(both)), RESAMPLES)
+    weights = np.random.default_rng(seed).multinomial(len(both), np.full(len(both), 1 / len(both)), resamples)
     arms = [_Arm.of(took[side], block[side], len(both)) for side in (on, ~on)]
     medians = arms[0].medians(weights) - arms[1].medians(weights)
     means = arms[0].means(weights) - arms[1].means(weights)
@@ -216,95 +215,3 @@ class _Arm:
             reached = np.cumsum(weight[self.block])
             found[row] = self.took[np.searchsorted(reached, (reached[-1] + 1) // 2)]
         return found
-
-
-# --- the runner
-# ------------------------------------------------------------------------------------------------------
-
-
-async def _sleep_until(instant_ns: int) -> None:
-    await asyncio.sleep(max(0, instant_ns - time.monotonic_ns()) / 1e9)
-
-
-async def measure(
-    on: Send,
-    off: Send,
-    *,
-    rate: float,
-    seconds: float,
-    seed: int = 0,
-    keys: Sequence[str] = ("overhead",),
-    warm_up_s: float = 1.0,
-    wake: Callable[[int], Awaitable[None]] = _sleep_until,
-    clock: Callable[[], int] = time.monotonic_ns,
-) -> Samples:
-    """Send a Poisson stream, each request to the arm a coin decides, and record how long each took.
-
-    `rate` is requests per second (1 to 100,000; keep it below half of what the target can do), `seconds`
-    the length (8 to 3,600) after `warm_up_s` seconds that are sent and not counted. `wake` sleeps until an
-    instant of `clock`, which the observations are timed by too. Requests without an answer are left out and
-    counted as failed.
-    """
-    check_range("rate", rate, 1, 100_000, "requests/s")
-    check_range("seconds", seconds, FEWEST_BLOCKS, 3_600, "s")
-    rng = random.Random(seed)
-    begun = clock() + 10_000_000
-    counted_from = begun + round(warm_up_s * 1e9)
-    until = counted_from + round(seconds * 1e9)
-    rows: list[tuple[bool, Observation]] = []
-    under_way: set[asyncio.Task[None]] = set()
-
-    async def one(limited: bool, key: str) -> None:
-        rows.append((limited, await (on if limited else off)(key)))
-
-    at = begun + round(rng.expovariate(rate) * 1e9)
-    while at < until:
-        if at > clock():
-            await wake(at)
-        if len(under_way) >= _IN_FLIGHT:
-            await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-        task = asyncio.ensure_future(one(rng.random() < 0.5, rng.choice(keys)))
-        under_way.add(task)
-        task.add_done_callback(under_way.discard)
-        at += round(rng.expovariate(rate) * 1e9)
-    if under_way:
-        await asyncio.gather(*under_way)
-    return _samples([row for row in rows if row[1].sent_ns >= counted_from])
-
-
-def _samples(rows: Sequence[tuple[bool, Observation]]) -> Samples:
-    answered = [(limited, seen) for limited, seen in rows if seen.admitted is not None]
-    return Samples(
-        np.array([seen.sent_ns for _, seen in answered], np.int64),
-        np.array([limited for limited, _ in answered], np.bool_),
-        np.array([seen.admitted is False for _, seen in answered], np.bool_),
-        np.array([seen.done_ns - seen.sent_ns for _, seen in answered], np.int64),
-        failed=len(rows) - len(answered),
-    )
-
-
-async def capacity(send: Send, *, seconds: float = 1.0, users: int = 16) -> float:
-    """Estimate what a target can do, in requests per second, by keeping `users` requests under way."""
-    begun = time.monotonic_ns()
-    until = begun + round(seconds * 1e9)
-    done = 0
-
-    async def user(number: int) -> None:
-        nonlocal done
-        while time.monotonic_ns() < until:
-            await send(f"capacity-{number}")
-            done += 1
-            await asyncio.sleep(0)
-
-    await asyncio.gather(*(user(number) for number in range(users)))
-    return done / ((time.monotonic_ns() - begun) / 1e9)
-
-
-def loads(capacity_per_s: float, *, most: float = 2_000.0) -> tuple[float, float, float]:
-    """Choose three loads below half of the capacity: 10, 25 and 45 % of it, at most `most` requests per
-    second.
-
-    >>> loads(2_000.0)
-    (200.0, 500.0, 900.0)
-    """
-    return tuple(min(max(1.0, capacity_per_s * share), most * share / 0.45) for share in (0.1, 0.25, 0.45))  # type: ignore[return-value]

@@ -8,7 +8,8 @@ from typing import Literal
 
 from sentinel.audit import AuditResult
 from sentinel.overhead import Overhead
-from sentinel.report.document import Report, promise_words
+from sentinel.report.document import Report
+from sentinel.report.parts import promise_words
 
 Status = Literal["passed", "failed", "skipped"]
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from sentinel.audit import AuditResult
 from sentinel.figures import Figures, ms
 from sentinel.overhead import Overhead
-from sentinel.report.document import Report, promise_words
+from sentinel.report.document import Report
+from sentinel.report.parts import promise_words
 
 _MARKS = {"passed": "✅", "failed": "❌", "skipped": "⚪"}
 _NAMES = {0: "✅", 2: "❌", 3: "❌", 4: "⚠️"}

@@ -13,7 +13,8 @@ from html import escape
 from importlib.resources import files
 
 from sentinel.figures import Figures, ms
-from sentinel.report.document import Report, document, promise_words
+from sentinel.report.document import Report, document
+from sentinel.report.parts import promise_words
 
 _TONES = {0: "good", 4: "warn"}
 _RESPONSE_HINT = (

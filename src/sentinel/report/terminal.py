@@ -14,7 +14,8 @@ from sentinel.audit import AuditResult
 from sentinel.baseline import Comparison
 from sentinel.figures import Figures, by_second, latency, ms
 from sentinel.overhead import Overhead
-from sentinel.report.document import Report, promise_words
+from sentinel.report.document import Report
+from sentinel.report.parts import promise_words
 from sentinel.store import RunSummary
 
 _COLOURS = {0: "green", 4: "yellow"}

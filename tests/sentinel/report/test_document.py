@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from sentinel.report.document import Report, audit_document, document, to_json
+from sentinel.report.document import Report, document, to_json
+from sentinel.report.parts import audit_document
 from sentinel.run import RunRecord
 
 SCHEMA = json.loads(
