@@ -6,6 +6,7 @@ business.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import floor
@@ -103,7 +104,7 @@ def evaluate(
     over = over_admission(seen, plan.promise, trust)
     wrong = wrong_refusal(seen, plan.promise, trust, fresh=fresh) if judge_refusals else None
     again = retry_after(seen, trust, settled_ns=settled_ns(plan.promise))
-    by_act: dict[str, list[Row]] = {act.name: [] for act in plan.acts}
+    by_act: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_act[row[0]].append(row)
     begun = _begun(plan, by_act)

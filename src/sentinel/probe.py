@@ -1,0 +1,51 @@
+"""One request at a time through a driver, seen as the oracle needs it: sent, answered, admitted or
+refused."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection
+
+from sentinel.drivers.driver import Driver, Request, Response
+from sentinel.observations import Observation
+
+REFUSED = frozenset({429})
+
+
+class Probe:
+    """Send requests for a key through a driver and observe them; audits and overhead experiments are run
+    with it.
+
+    `request` makes the request of a key; `refused` are the statuses that mean a refusal (429). Any other
+    answer below 500 was let through by the limiter, whatever the application then said; none, or one from
+    500 on, is unknown. A driver that had to send something twice may have spent two admissions on one:
+    `doubtful` lists the extra observations that account for it, and belongs to the rows of an audit.
+    """
+
+    def __init__(
+        self, driver: Driver, request: Callable[[str], Request], *, refused: Collection[int] = REFUSED
+    ) -> None:
+        self.doubtful: list[tuple[str, Observation]] = []
+        self._driver = driver
+        self._request = request
+        self._refused = frozenset(refused)
+
+    async def __call__(self, key: str) -> Observation:
+        """Send one request and wait for its answer."""
+        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        request = self._request(key)
+        retries = self._driver.counters.get("retries", 0)
+        sent_ns = time.monotonic_ns()
+        self._driver.send(request, lambda response: None if answer.done() else answer.set_result(response))
+        response = await answer
+        done_ns = max(sent_ns, response.done_ns)
+        if (
+            self._driver.counters.get("retries", 0) != retries
+        ):  # perhaps another's; counted for the limiter either way
+            self.doubtful.append((key, Observation(sent_ns, done_ns, None)))
+        if response.status in self._refused:
+            return Observation(sent_ns, done_ns, False, response.retry_after(), response.status)
+        return Observation(
+            sent_ns, done_ns, True if 0 < response.status < 500 else None, None, response.status
+        )
