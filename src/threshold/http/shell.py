@@ -63,10 +63,11 @@ def charged(cost: object) -> int:
 
 
 def counted(caller: Caller) -> str:
-    """The name under which a caller's delays are counted."""
+    """The name under which a caller's delays and messages are counted."""
     if caller.user:
-        return f"u{caller.tenant or ''}\0{caller.user}"
-    return f"a{group(caller.address)}"
+        tenant = caller.tenant or ""
+        return f"u{len(tenant)}:{tenant}:{caller.user}"
+    return f"a:{group(caller.address) or 'unknown'}"
 
 
 class Trouble:

@@ -205,6 +205,16 @@ def test_listening_that_fails_does_not_break_the_request(skipping: Any) -> None:
     skipping(scenario())
 
 
+def test_on_another_event_loop_than_asyncio_requests_go_on_undelayed() -> None:
+    async def receive() -> dict[str, Any]:
+        raise AssertionError("nobody listens")
+
+    elapsed = Waiting(receive).elapses(5.0)
+    with pytest.raises(StopIteration) as finished:
+        elapsed.send(None)
+    assert finished.value.value is True
+
+
 def test_a_call_that_is_pending_after_the_delay_becomes_the_apps(skipping: Any) -> None:
     async def scenario() -> None:
         arrived: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
