@@ -8,30 +8,29 @@ The decision itself is `engine.decide`, as everywhere.
 from __future__ import annotations
 
 import os
-import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar
 
 from .. import engine
 from ..errors import ConfigurationError
 from ..escalation import AbuseState, Ladder
-from ..plan import Found, Limit, Outcome, Plan, Rule, State
-from ..sliding_window import SlidingWindow
+from ..plan import Limit, Outcome, Plan, Rule, State
 from ..token_bucket import TokenBucket
 from . import shared_cells as cells
 from . import shared_file
 from .base import Clock, Take
-from .shared_cells import CHECK, KIND, RING, TOP
 from .shared_journal import Writes
-from .shared_layout import COMMIT, COUNT, DAMAGED, OVERFLOWED, RECOVERED, WORD
+from .shared_layout import COMMIT, COUNT, DAMAGED, OVERFLOWED, RECOVERED
 from .shared_lock import TRY, UNLOCK, ProcessLock, flock
-from .shared_table import BUCKET_WORDS, Place, Table
+from .shared_place import Place
+from .shared_table import Table
+from .shared_take import take_any, take_from_bucket
 
 DEFAULT_MAX_KEYS = 100_000
 _ROWS_WHEN_FULL = 2
-_CHECK_AND_LOW = struct.Struct("2q").pack_into
 
 
 def monotonic_us() -> int:
@@ -91,7 +90,9 @@ class SharedMemoryStore:
         self.max_keys = max_keys
         self.on_overflow = on_overflow
         self._clock = clock
-        self._arguments = (name, max_keys, directory, clock, timeout, on_overflow)
+        self._again = partial(
+            SharedMemoryStore, directory=directory, clock=clock, timeout=timeout, on_overflow=on_overflow
+        )
         self._file = file = shared_file.SharedFile(name, max_keys, directory)
         self.path = file.path
         """The file that holds the state."""
@@ -108,9 +109,9 @@ class SharedMemoryStore:
         """
         return shared_file.remove(name, directory)
 
-    def __reduce__(self) -> tuple[Callable[..., SharedMemoryStore], tuple[object, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., SharedMemoryStore], tuple[str, int]]:
         """Pickled, a store is its arguments: a spawned process opens the same file."""
-        return _open, self._arguments
+        return self._again, (self.name, self.max_keys)
 
     def __len__(self) -> int:
         """Number of keys remembered now."""
@@ -141,7 +142,7 @@ class SharedMemoryStore:
         Raises:
             StoreUnavailable: when another process holds the lock longer than `timeout`.
         """
-        place = self._table.place
+        place = self._table.places.of
         places = [place(key) for key in plan.keys]
         culprit = None if plan.abuse is None else place(plan.abuse)
         lock = self._lock
@@ -166,83 +167,15 @@ class SharedMemoryStore:
         """A function that decides one cost for one key of this rule: `decide` without the plan."""
         limit = rule.limit
         cells.refuse_unknown(limit)
-        return self._bind_bucket(rule, limit) if isinstance(limit, TokenBucket) else self._bind_any(rule)
-
-    def _bind_bucket(self, rule: Rule, bucket: TokenBucket) -> Take:
-        lock, words, memory, table = self._lock, self._words, self._file.memory, self._table
-        known, clock, step, drain = table.known, self._clock, bucket.step, bucket.drain
-        slow = self._bind_any(rule)
-
-        def take(key: str, cost: int) -> Found:
-            place = known.get(key)
-            if place is None or not place.cell:
-                return slow(key, cost)
-            with lock.threads:
-                try:
-                    if flock(lock.fd, TRY):
-                        lock.wait()
-                    cell = place.cell * WORD
-                    first, second, _, check, low, high, _ = BUCKET_WORDS(memory, cell)
-                    seal = first ^ drain
-                    if (
-                        first == place.first
-                        and second == place.second
-                        and check == low ^ seal
-                        and not high
-                        and not words[COMMIT]
-                    ):
-                        found = step(low, clock(), cost)
-                        after = found[3]
-                        if after is None or after == low:
-                            return found
-                        if 0 <= after < TOP:
-                            _CHECK_AND_LOW(memory, cell + CHECK * WORD, after ^ seal, after)
-                            return found
-                finally:
-                    flock(lock.fd, UNLOCK)
-            return slow(key, cost)
-
-        return take
-
-    def _bind_any(self, rule: Rule) -> Take:
-        lock, words, table, clock = self._lock, self._words, self._table, self._clock
-        known, limit, step, rules = table.known, rule.limit, rule.limit.step, (rule,)
-        ring = isinstance(limit, SlidingWindow)
-
-        def take(key: str, cost: int) -> Found:
-            place = known.get(key) or table.place(key)
-            with lock.threads:
-                try:
-                    if flock(lock.fd, TRY):
-                        lock.wait()
-                    if words[COMMIT]:
-                        table.journal.recover()
-                    now = clock()
-                    state = table.load(place, limit, now)
-                    if state is not None:
-                        found = step(state, now, cost)
-                        after = found[3]
-                        if after is not state and not (
-                            ring and place.meta & KIND == RING and table.bump(place, after)
-                        ):
-                            writes: Writes = {}
-                            table.save(writes, place, limit, after)
-                            table.journal.commit(writes)
-                        return found
-                    if words[COUNT] < self.max_keys and not table.crowded():
-                        cell = table.room(place, now, ())
-                        if cell:
-                            return table.first(place, cell, limit, step(None, now, cost))
-                finally:
-                    flock(lock.fd, UNLOCK)
-            return self.decide(Plan(rules, (key,), cost, group=key)).found[0]
-
+        take = take_any(rule, self._table, self._lock, self._clock, self.decide)
+        if isinstance(limit, TokenBucket):
+            return take_from_bucket(limit, self._table, self._lock, self._clock, take)
         return take
 
     def refund(self, plan: Plan, at: int) -> None:
         """Give back what the plan charged at the instant `at`, as far as that is safe."""
         table = self._table
-        places = [table.place(key) for key in plan.keys]
+        places = [table.places.of(key) for key in plan.keys]
         with self._lock.held(self._recover):
             now = self._clock()
             writes: Writes = {}
@@ -252,7 +185,7 @@ class SharedMemoryStore:
                     continue
                 after = rule.limit.refund(state, now, plan.cost, at)
                 if after is None:
-                    table.forget(writes, place.cell)
+                    table.rooms.forget(writes, place.cell)
                 elif after != state:
                     table.save(writes, place, rule.limit, after)
             table.journal.commit(writes)
@@ -260,18 +193,18 @@ class SharedMemoryStore:
     def reset(self, keys: Sequence[str]) -> None:
         """Forget the state of these keys."""
         table = self._table
-        places = {place.digest: place for place in map(table.place, keys)}.values()
+        places = {place.digest: place for place in map(table.places.of, keys)}.values()
         with self._lock.held(self._recover):
             writes: Writes = {}
             for place in places:
                 if table.find(place):
-                    table.forget(writes, place.cell)
+                    table.rooms.forget(writes, place.cell)
             table.journal.commit(writes)
 
     def state(self, keys: Sequence[str]) -> list[State]:
         """Read the raw states of these keys, None where there is none."""
         table = self._table
-        places = [table.place(key) for key in keys]
+        places = [table.places.of(key) for key in keys]
         with self._lock.held(self._recover):
             return [table.peek(place) for place in places]
 
@@ -317,8 +250,8 @@ class SharedMemoryStore:
             self._save(writes, culprit, plan.ladder, rooms, struck)
         if writes:
             table.journal.commit(writes)
-            if rooms and table.crowded():
-                table.sweep(now, 1, set())
+            if rooms and table.rooms.crowded():
+                table.rooms.sweep(now, 1, set())
         return outcome
 
     def _save(
@@ -328,7 +261,7 @@ class SharedMemoryStore:
             room = rooms.get(place, 0)
             if not room:  # not even an overflow state: the limit was asked as if it were exhausted
                 return
-            self._table.settle(writes, place, room)
+            self._table.rooms.settle(writes, place, room)
         self._table.save(writes, place, limit, state)
 
     def _make_room(
@@ -351,10 +284,10 @@ class SharedMemoryStore:
                 continue
             rule = plan.rules[i]
             shared.add(i)
-            places[i] = place = table.overflow_place(rule.scope)
+            places[i] = place = table.places.of_overflow(rule.scope)
             states[i] = table.load(place, rule.limit, now)
             if states[i] is None:
-                rooms[place] = table.room(place, now, self._taken(places, rooms))
+                rooms[place] = table.rooms.room(place, now, self._taken(places, rooms))
                 if not rooms[place]:
                     states[i] = cells.exhausted(rule.limit, now)
         return rooms, shared
@@ -363,24 +296,11 @@ class SharedMemoryStore:
         """A cell for a new key, within the number of keys asked for; 0 when there is none."""
         table = self._table
         if self._words[COUNT] >= self.max_keys:
-            table.sweep(now, _ROWS_WHEN_FULL, taken)
+            table.rooms.sweep(now, _ROWS_WHEN_FULL, taken)
         if self._words[COUNT] >= self.max_keys:
             return 0
-        return table.room(place, now, taken)
+        return table.rooms.room(place, now, taken)
 
     @staticmethod
     def _taken(places: list[Place], rooms: dict[Place, int]) -> set[int]:
         return {place.cell for place in places if place.cell} | set(rooms.values())
-
-
-def _open(*arguments: object) -> SharedMemoryStore:
-    """Open a store from what `__reduce__` kept."""
-    name, max_keys, directory, clock, timeout, on_overflow = arguments
-    return SharedMemoryStore(
-        name,  # type: ignore[arg-type]
-        max_keys,  # type: ignore[arg-type]
-        directory=directory,  # type: ignore[arg-type]
-        clock=clock,  # type: ignore[arg-type]
-        timeout=timeout,  # type: ignore[arg-type]
-        on_overflow=on_overflow,  # type: ignore[arg-type]
-    )

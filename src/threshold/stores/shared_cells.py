@@ -14,7 +14,6 @@ is never milder than what was there: see `mend`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from ..errors import ConfigurationError
@@ -48,7 +47,7 @@ TOP: Final = 1 << LOW_BITS
 LOW: Final = TOP - 1
 MASK: Final = (1 << 63) - 1
 
-Payload = Sequence[int]
+Payload = tuple[int, ...]
 
 
 def shape(kind: int, length: int) -> int:
@@ -132,22 +131,36 @@ def exhausted(limit: Limit | Ladder, now: int) -> State:
     return None
 
 
+def charged_by_half(
+    limit: Limit | Ladder, meta: int, found_check: int, payload: Payload, digest: int
+) -> bool:
+    """Tell whether a cell looks like that of a process that died between the two words of a quick charge.
+
+    Then one copy of a bucket's instant is later than the other by no more than a charge can be, or a ring
+    counts more than its check says by no more than its limit.
+    """
+    if isinstance(limit, TokenBucket) and meta == BUCKET_META:
+        other = found_check ^ payload[1] ^ payload[2] ^ digest
+        return payload[2] == limit.drain and 0 < other - payload[0] <= limit.full
+    if isinstance(limit, SlidingWindow) and meta & KIND == RING and len(payload) > 1:
+        excess = (meta & SHAPE) + sum(payload) - (found_check ^ digest)
+        return 0 < excess & MASK <= limit.limit and min(payload[1:]) > 0
+    return False
+
+
 def mend(
     limit: Limit | Ladder, meta: int, found_check: int, payload: Payload, digest: int, now: int
 ) -> State:
     """What to believe of a cell whose check does not hold: nothing milder than any word of it says.
 
-    A bucket's state stands there twice, plain and in the check, and a write by half leaves one of the two
-    behind: the later instant is the stricter one. A ring that was charged by half counts a little more than
-    its check says, and is believed. Of any other state the strictest is assumed.
+    A charge by half is read as the whole charge. Of a bucket the later of its two copies is believed. Of
+    anything else the strictest is assumed.
     """
     if isinstance(limit, TokenBucket) and meta == BUCKET_META and payload[2] == limit.drain:
         other = found_check ^ payload[1] ^ payload[2] ^ digest
         return payload[1] << LOW_BITS | max(payload[0], other if 0 <= other < TOP else LOW)
-    if isinstance(limit, SlidingWindow) and meta & KIND == RING:
-        excess = (meta & SHAPE) + sum(payload) - (found_check ^ digest)
-        if 0 < excess & MASK <= limit.limit and len(payload) > 1 and min(payload[1:]) > 0:
-            return decode(RING, payload)
+    if charged_by_half(limit, meta, found_check, payload, digest):
+        return decode(RING, payload)
     return exhausted(limit, now)
 
 

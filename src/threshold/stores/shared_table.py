@@ -1,18 +1,13 @@
-"""Table: find, read, write and forget the cells of keys in shared memory. Runs under the lock.
+"""Table: find, read and write the cells of keys in shared memory. Runs under the lock.
 
 A key has two rows of cells, picked by its keyed hash, and stands in any cell of either. That bounds
-everything: a look at two rows finds a key or proves that it is not there, and a newcomer for whom neither
-row has a cell that is free or at rest finds no place, whatever stands elsewhere. Nothing that still matters
-is ever evicted. A hand goes round the rows, one row for each new key, and forgets what is at rest.
-
-Changes are collected in `writes` and committed by the journal: all of a plan, or nothing.
+everything: a look at two rows finds a key or proves that it is not there. Changes are collected in `writes`
+and committed by the journal: all of a plan, or nothing.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection
-from hashlib import blake2b
 from mmap import mmap
 from typing import Final
 
@@ -39,88 +34,32 @@ from .shared_cells import (
 )
 from .shared_extents import Extents
 from .shared_journal import Journal, Writes
-from .shared_layout import CELL, COUNT, DAMAGED, FRESH, HAND, SETTLED, WORD, Geometry
+from .shared_layout import CELL, DAMAGED, RECOVERED, SETTLED, WORD, Geometry
+from .shared_place import Place, Places
+from .shared_rooms import Rooms
 
 CELL_WORDS: Final = struct.Struct("16q").unpack_from
 """Read a whole cell, or a whole extent."""
-BUCKET_WORDS: Final = struct.Struct("7q").unpack_from
-"""Read what matters of a token bucket's cell: digest, digest, meta, check, low, high, drain."""
-_DIGEST: Final = struct.Struct("2q").unpack
-_MOST_KNOWN = 16_384
 
 Limiting = Limit | Ladder
-
-
-class Place:
-    """Where one key belongs, and where it stood last."""
-
-    __slots__ = (
-        "cell",
-        "digest",
-        "first",
-        "meta",
-        "missed",
-        "other",
-        "payload",
-        "row",
-        "second",
-        "shape_and_sum",
-    )
-
-    def __init__(self, digest: bytes, row: int, other: int) -> None:
-        self.digest = digest
-        self.first, self.second = _DIGEST(digest)
-        self.row = row
-        self.other = other
-        """Word of the first and of the second row."""
-        self.cell = 0
-        """Word of the key's cell, 0 when it had none; to be checked against the digest."""
-        self.missed = -1
-        """How many keys had settled when this one was last looked for in vain."""
-        self.meta = 0
-        self.payload: cells.Payload = ()
-        self.shape_and_sum = 0
-        """What the last `load` found, for `save` to compare with."""
 
 
 class Table:
     """The rows of cells in `memory`; `words` is the same memory as signed 64-bit integers."""
 
     def __init__(self, memory: mmap, words: memoryview[int], geometry: Geometry, secret: bytes) -> None:
+        self.memory = memory
+        self.words = words
         self.geometry = geometry
+        self.places = Places(geometry, secret)
         self.journal = Journal(memory, words)
-        self.known: dict[str, Place] = {}
-        self._memory = memory
-        self._words = words
-        self._extents = Extents(words, geometry)
-        self._hash = blake2b(digest_size=16, key=secret)
+        self.extents = Extents(words, geometry)
+        self.rooms = Rooms(memory, words, geometry, self.extents, self.journal, self.read)
         self._row_bytes = geometry.stride * WORD
-
-    def place(self, key: str) -> Place:
-        """The place of a key. Needs no lock, and remembers what it worked out for the busiest keys."""
-        known = self.known.get(key)
-        if known is None:
-            known = self._place(key, self.geometry.table, self.geometry.rows)
-            if len(self.known) >= _MOST_KNOWN:
-                self.known.clear()
-            self.known[key] = known
-        return known
-
-    def overflow_place(self, scope: str) -> Place:
-        """The place of the state that newcomers under one rule share when the table is full."""
-        return self._place(f"\0{scope}", self.geometry.overflow, self.geometry.overflow_rows)
-
-    def _place(self, key: str, start: int, rows: int) -> Place:
-        hashed = self._hash.copy()
-        hashed.update(key.encode("utf-8", "surrogatepass"))
-        digest = hashed.digest()
-        stride = self.geometry.stride
-        first, second = _DIGEST(digest)
-        return Place(digest, start + first % rows * stride, start + second % rows * stride)
 
     def find(self, place: Place) -> int:
         """The word of the key's cell, 0 when it has none."""
-        words = self._words
+        words = self.words
         cell = place.cell
         if cell:
             if words[cell] == place.first and words[cell + 1] == place.second:
@@ -134,7 +73,7 @@ class Table:
 
     def _find_in(self, row: int, digest: bytes) -> int:
         start = row * WORD
-        content = self._memory[start : start + self._row_bytes]  # mmap's own find is a loop over bytes
+        content = self.memory[start : start + self._row_bytes]  # mmap's own find is a loop over bytes
         found = content.find(digest)
         while found >= 0:
             if found % (CELL * WORD) == 0:
@@ -146,11 +85,11 @@ class Table:
         """The state of a key, None when it has none. What was damaged comes back in its strictest reading."""
         if not place.cell and not self.find(place):
             return None
-        content = CELL_WORDS(self._memory, place.cell * WORD)
+        content = CELL_WORDS(self.memory, place.cell * WORD)
         if content[0] != place.first or content[1] != place.second:
             if not self.find(place):
                 return None
-            content = CELL_WORDS(self._memory, place.cell * WORD)
+            content = CELL_WORDS(self.memory, place.cell * WORD)
         place.meta = meta = content[META]
         if meta == BUCKET_META:
             low, high, drain = place.payload = content[PAYLOAD : PAYLOAD + 3]
@@ -170,23 +109,25 @@ class Table:
                 return (total - payload[0] & COUNT_MASK, *payload[1:])
         elif content[CHECK] == cells.check(meta, payload, place.first):
             return cells.decode(kind, payload)
-        state = cells.mend(limit, meta, content[CHECK], payload, place.first, now)
-        return self._mend(place, limit, state)
+        return self._mend(place, limit, content[CHECK], now)
 
-    def _mend(self, place: Place, limit: Limiting, state: State) -> State:
-        """Write what is believed of a damaged cell, once, so that its penalty ends."""
-        self._words[DAMAGED] += 1
+    def _mend(self, place: Place, limit: Limiting, found_check: int, now: int) -> State:
+        """Write what is believed of a cell whose check does not hold, so that its penalty ends."""
         writes: Writes = {}
-        cell = place.cell
-        place.meta = 0  # its extents, if it had any, are not to be trusted: they are left alone
-        place.payload = ()
+        state = cells.mend(limit, place.meta, found_check, place.payload, place.first, now)
+        if cells.charged_by_half(limit, place.meta, found_check, place.payload, place.first):
+            self.words[RECOVERED] += 1
+        else:
+            self.words[DAMAGED] += 1
+            place.meta = 0  # its extents, if it had any, are not to be trusted: they are left alone
+            place.payload = ()
         if state is None:
-            self._words[cell + META] = 0
-            self.forget(writes, cell)
+            self.words[place.cell + META] = 0
+            self.rooms.forget(writes, place.cell)
         else:
             self.save(writes, place, limit, state)
         self.journal.commit(writes)
-        return self.load(place, limit, 0)
+        return self.load(place, limit, now)
 
     def peek(self, place: Place) -> State:
         """The raw state of a key, for inspection."""
@@ -198,7 +139,7 @@ class Table:
 
     def read(self, cell: int) -> tuple[int, int, cells.Payload]:
         """The meta word, the check and the payload of a cell."""
-        content = CELL_WORDS(self._memory, cell * WORD)
+        content = CELL_WORDS(self.memory, cell * WORD)
         meta = content[META]
         return meta, content[CHECK], self._whole(meta, content)
 
@@ -207,8 +148,8 @@ class Table:
         if length <= INLINE:
             return content[PAYLOAD : PAYLOAD + length]
         parts = content[PAYLOAD:]
-        for extent in self._extents.chain(meta, {}):
-            parts += CELL_WORDS(self._memory, self._extents.word(extent) * WORD)[1:]
+        for extent in self.extents.chain(meta, {}):
+            parts += CELL_WORDS(self.memory, self.extents.word(extent) * WORD)[1:]
         return parts[:length]
 
     def bump(self, place: Place, state: Ring) -> bool:
@@ -221,7 +162,7 @@ class Table:
         word = self._bumped(place, state, youngest)
         if not word:
             return False
-        words = self._words
+        words = self.words
         words[word] = youngest
         words[place.cell + CHECK] = (place.shape_and_sum + youngest - place.payload[-1] & MASK) ^ place.first
         return True
@@ -238,7 +179,7 @@ class Table:
         if size <= INLINE:
             return place.cell + (PAYLOAD - 1) + size
         extent, offset = divmod(size - 1 - INLINE, PER_EXTENT)
-        return self._extents.word(self._extents.chain(place.meta, {})[extent]) + 1 + offset
+        return self.extents.word(self.extents.chain(place.meta, {})[extent]) + 1 + offset
 
     def save(self, writes: Writes, place: Place, limit: Limiting, state: State) -> None:
         """Write the state of a key whose place has a cell that `load` or `settle` has just seen."""
@@ -258,21 +199,21 @@ class Table:
                 writes[cell + CHECK] = (grown & MASK) ^ place.first
                 return
         kind, payload = cells.encode(limit, state)
-        chain = self._extents.chain(place.meta, writes) if place.meta >> EXTENT_SHIFT else []
+        chain = self.extents.chain(place.meta, writes) if place.meta >> EXTENT_SHIFT else []
         wanted = -(-(len(payload) - INLINE) // PER_EXTENT)
         before = len(chain)
         while len(chain) < wanted:
-            extent = self._extents.take(writes)
+            extent = self.extents.take(writes)
             if not extent:  # none left: the ring gets by with fewer, coarser sub-windows
                 kind, payload = self._coarser(limit, state, INLINE + PER_EXTENT * len(chain))
                 break
             chain.append(extent)
         if len(chain) > wanted:
-            self._extents.give_back(chain[max(0, wanted) :], writes)
+            self.extents.give_back(chain[max(0, wanted) :], writes)
             del chain[max(0, wanted) :]
         if len(chain) != before:
             for extent, link in zip(chain, [*chain[1:], 0], strict=True):
-                writes[self._extents.word(extent)] = link
+                writes[self.extents.word(extent)] = link
         meta = cells.shape(kind, len(payload)) | (chain[0] << EXTENT_SHIFT if chain else 0)
         if meta != place.meta:
             writes[cell + META] = meta
@@ -297,95 +238,13 @@ class Table:
                 writes[cell + PAYLOAD + i] = new[i]
             else:
                 extent, offset = divmod(i - INLINE, PER_EXTENT)
-                writes[self._extents.word(chain[extent]) + 1 + offset] = new[i]
-
-    def settle(self, writes: Writes, place: Place, cell: int) -> None:
-        """Give a new key a cell that `room` found: whoever rests there leaves."""
-        words = self._words
-        if words[cell + META]:
-            self.forget(writes, cell)
-        writes[cell] = place.first
-        writes[cell + 1] = place.second
-        writes[SETTLED] = writes.get(SETTLED, words[SETTLED]) + 1
-        if cell < self.geometry.overflow:
-            writes[COUNT] = writes.get(COUNT, words[COUNT]) + 1
-        place.cell = cell
-        place.meta = 0
-        place.payload = ()
+                writes[self.extents.word(chain[extent]) + 1 + offset] = new[i]
 
     def first(self, place: Place, cell: int, limit: Limit, found: Found) -> Found:
         """Write what the first take of a key left, if anything, into the cell that `room` found."""
         if found[3] is not None:
             writes: Writes = {}
-            self.settle(writes, place, cell)
+            self.rooms.settle(writes, place, cell)
             self.save(writes, place, limit, found[3])
             self.journal.commit(writes)
         return found
-
-    def forget(self, writes: Writes, cell: int) -> None:
-        """Free a cell and its extents."""
-        words = self._words
-        meta = words[cell + META]
-        if meta >> EXTENT_SHIFT:
-            self._extents.give_back(self._extents.chain(meta, writes), writes)
-        writes[cell] = writes[cell + 1] = writes[cell + META] = 0
-        if cell < self.geometry.overflow:
-            writes[COUNT] = writes.get(COUNT, words[COUNT]) - 1
-
-    def room(self, place: Place, now: int, taken: Collection[int]) -> int:
-        """A cell for a new key: a free one of the emptier row, else one at rest; 0 when there is none."""
-        stride = self.geometry.stride
-        words = self._words
-        best = most = 0
-        for row in (place.row, place.other):
-            metas = words[row + META : row + stride : CELL].tolist()
-            number = metas.count(0)
-            if number > most:
-                cell = row + metas.index(0) * CELL
-                if cell in taken:
-                    free = (row + i * CELL for i, meta in enumerate(metas) if not meta)
-                    cell = next((other for other in free if other not in taken), 0)
-                if cell:
-                    most = number
-                    best = cell
-        if best:
-            return best
-        for row in (place.row, place.other):
-            for cell in range(row, row + stride, CELL):
-                if cell not in taken and self.at_rest(cell, now):
-                    return cell
-        return 0
-
-    def at_rest(self, cell: int, now: int) -> bool:
-        """Tell whether a used cell may be forgotten. Not if it is damaged: nobody knows what it held."""
-        _, _, meta, _, low, high, drain = BUCKET_WORDS(self._memory, cell * WORD)
-        if not meta:
-            return False
-        if meta == BUCKET_META:
-            if (high << cells.LOW_BITS | low) > now * drain:
-                return False
-        elif low > now:
-            return False
-        meta, found_check, payload = self.read(cell)
-        if found_check != cells.check(meta, payload, self._words[cell]):
-            return False
-        return cells.rests_at(meta & KIND, payload) <= now
-
-    def crowded(self) -> bool:
-        """Tell whether so much is in use that it is time to look for what is at rest."""
-        words = self._words
-        return words[COUNT] * 2 > self.geometry.max_keys or words[FRESH] * 2 > self.geometry.extents
-
-    def sweep(self, now: int, rows: int, taken: Collection[int]) -> None:
-        """Move the hand over a few rows and forget what is at rest there."""
-        words = self._words
-        geometry = self.geometry
-        writes: Writes = {}
-        for _ in range(min(rows, geometry.rows)):
-            hand = writes.get(HAND, words[HAND]) % geometry.rows
-            writes[HAND] = hand + 1
-            row = geometry.table + hand * geometry.stride
-            for cell in range(row, row + geometry.stride, CELL):
-                if cell not in taken and self.at_rest(cell, now):
-                    self.forget(writes, cell)
-        self.journal.commit(writes)

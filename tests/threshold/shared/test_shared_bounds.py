@@ -11,7 +11,7 @@ from integrity import problems
 
 from threshold import Ladder, Limiter, Rung, SlidingWindow, TokenBucket
 from threshold.plan import Plan, Rule
-from threshold.stores import shared_table
+from threshold.stores import shared_rooms
 from threshold.stores.shared import SharedMemoryStore
 from threshold.stores.shared_layout import FRESH
 from threshold.testing import ManualClock, worst_window
@@ -109,14 +109,14 @@ def test_a_new_key_looks_at_a_few_cells_whatever_the_size_of_the_table(
     name: str, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = 0
-    look = shared_table.Table.at_rest
+    look = shared_rooms.Rooms.at_rest
 
-    def counted(table: shared_table.Table, cell: int, now: int) -> bool:
+    def counted(table: shared_rooms.Rooms, cell: int, now: int) -> bool:
         nonlocal looks
         looks += 1
         return look(table, cell, now)
 
-    monkeypatch.setattr(shared_table.Table, "at_rest", counted)
+    monkeypatch.setattr(shared_rooms.Rooms, "at_rest", counted)
     store = SharedMemoryStore(name, 5_000, clock=clock)
     limiter = Limiter(_WINDOW, store)
     most = 0

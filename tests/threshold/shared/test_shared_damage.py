@@ -38,7 +38,7 @@ def test_a_damaged_limit_never_admits_more_and_is_whole_again_in_time(name: str,
             clock.advance_us(rng.choice((0, 9, 1_000_000)))
             take(key, rng.randint(1, 3))
         left = take(key, 0)[1]
-        place = store._table.place(key)
+        place = store._table.places.of(key)
         words = store._words
         used = len(place.payload)
         word = place.cell + rng.choice([META + 1, *range(PAYLOAD, PAYLOAD + min(12, used))])
@@ -67,7 +67,7 @@ def test_a_ban_survives_damage_to_any_word_of_its_record(name: str, word: int) -
         assert store.decide(plan).allowed
         banned = store.decide(plan)
         assert banned.banned and banned.blocked_us == 500_000_000
-        place = store._table.place("abuse\0ann")
+        place = store._table.places.of("abuse\0ann")
         store._words[place.cell + word] ^= 1 << bit
         clock.advance(499)
         store.reset([plan.keys[0]])

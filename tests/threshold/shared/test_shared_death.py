@@ -10,7 +10,7 @@ from integrity import problems
 
 from threshold import Ladder, Rung, SlidingWindow, TokenBucket
 from threshold.plan import Plan, Rule, State
-from threshold.stores import shared
+from threshold.stores import shared_take
 from threshold.stores.shared import SharedMemoryStore
 from threshold.stores.shared_cells import CHECK
 from threshold.testing import ManualClock
@@ -63,23 +63,23 @@ class Scene:
         """All that matters, in the strict reading."""
         found = []
         for rule in _RULES:
-            found += [
-                self.store._table.load(self.store._table.place(rule.scope + w), rule.limit, 0) for w in _WHO
-            ]
+            places = [self.store._table.places.of(rule.scope + who) for who in _WHO]
+            found += [self.store._table.load(place, rule.limit, 0) for place in places]
         return found + self.store.state([f"abuse\0{who}" for who in _WHO])
 
     def doom(self, stores_left: int, monkeypatch: pytest.MonkeyPatch) -> DyingWords:
         """Let the process die after so many more stores."""
         store, table = self.store, self.store._table
         dying = DyingWords(store._words, stores_left)
-        for part in (store, table, table.journal, table._extents):
+        for part in (store, table.journal, table.extents, table.rooms):
             part._words = dying  # type: ignore[assignment]
+        table.words = dying  # type: ignore[assignment]
 
         def check_and_low(memory: object, offset: int, check: int, low: int) -> None:
             dying[offset // 8] = check
             dying[offset // 8 + 1] = low
 
-        monkeypatch.setattr(shared, "_CHECK_AND_LOW", check_and_low)
+        monkeypatch.setattr(shared_take, "write_check_and_low", check_and_low)
         return dying
 
 
@@ -141,7 +141,7 @@ def _a_reset(scene: Scene) -> None:
 
 def _a_sweep(scene: Scene) -> None:
     scene.clock.advance_us(60_000)
-    scene.store._table.sweep(scene.clock(), 1, ())
+    scene.store._table.rooms.sweep(scene.clock(), 1, ())
 
 
 _ACTIONS = (
@@ -208,7 +208,7 @@ def test_a_charge_by_half_is_read_as_the_whole_charge(name: str, rule: Rule) -> 
         store = SharedMemoryStore(name, 60, clock=clock)
         take = store.bind(rule)
         take(rule.scope + "ann", 5)
-        place = store._table.place(rule.scope + "ann")
+        place = store._table.places.of(rule.scope + "ann")
         cell = place.cell
         words = store._words
         size = 6

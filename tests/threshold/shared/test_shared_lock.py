@@ -16,7 +16,7 @@ import pytest
 
 from threshold import Limiter, SlidingWindow, StoreUnavailable, TokenBucket
 from threshold.plan import Plan, Rule
-from threshold.stores import shared, shared_lock
+from threshold.stores import shared, shared_lock, shared_take
 from threshold.stores.shared import SharedMemoryStore
 from threshold.stores.shared_lock import TRY, UNLOCK, flock
 
@@ -242,7 +242,8 @@ def test_the_lock_also_works_with_the_standard_librarys_flock(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_lock, "flock", shared_lock._checked_flock)
-    monkeypatch.setattr(shared, "flock", shared_lock._checked_flock)
+    for module in (shared, shared_take):
+        monkeypatch.setattr(module, "flock", shared_lock._checked_flock)
     store = SharedMemoryStore(name, 100, timeout=0.01)
     take = store.bind(_RULE)
     assert take(_RULE.scope + "ann", 1)[0] == 0

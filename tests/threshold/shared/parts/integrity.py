@@ -46,7 +46,7 @@ def problems(store: SharedMemoryStore) -> list[str]:
         excess = 0 if bucket else (cells.check(meta, payload, first) ^ first) - (check ^ first)
         if not 0 <= excess <= (COUNT_MASK if meta & cells.KIND == cells.RING else 0):
             found.append(f"cell {cell} of kind {meta & cells.KIND} does not fit its check ({excess})")
-        chain = store._table._extents.chain(meta, {})
+        chain = store._table.extents.chain(meta, {})
         if len(chain) != max(0, -(-(length - cells.INLINE) // cells.PER_EXTENT)):
             found.append(f"cell {cell} has {len(chain)} extents for {length} words")
         chained.update(chain)
@@ -56,7 +56,7 @@ def problems(store: SharedMemoryStore) -> list[str]:
     extent = words[FREE]
     while extent and extent not in free:
         free.add(extent)
-        extent = words[store._table._extents.word(extent)]
+        extent = words[store._table.extents.word(extent)]
     if extent:
         found.append("the free list runs in a circle")
     if free & set(chained):

@@ -95,7 +95,7 @@ def contradictions(store: SharedMemoryStore, tally: Tally, kills: int) -> list[s
             known = tally.charges(key)
             totals = set()
             for rule in TRIPLE:
-                state = store._table.peek(store._table.place(f"{rule.scope}k{key}"))
+                state = store._table.peek(store._table.places.of(f"{rule.scope}k{key}"))
                 totals.add(0 if state is None else state[0])
             if len(totals) > 1:
                 found.append(f"key {key} was charged in part: {totals}")
@@ -103,7 +103,7 @@ def contradictions(store: SharedMemoryStore, tally: Tally, kills: int) -> list[s
                 found.append(f"key {key} holds {totals}, and {known} charges were told")
         for slot in range(SLOTS):
             for number in range(tally.words[tally.ban(slot)]):
-                record = store._table.peek(store._table.place(f"abuse\0bad{slot}-{number}"))
+                record = store._table.peek(store._table.places.of(f"abuse\0bad{slot}-{number}"))
                 if record is None or not record.banned:
                     found.append(f"ban {number} of {slot} is lost")
     return found

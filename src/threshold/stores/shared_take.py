@@ -1,0 +1,100 @@
+"""The quick way through a decision: one rule, one key, no plan. The same lock, table and steps, spelled out.
+
+`Limiter` lives on this. What is not the common case is left to `SharedMemoryStore.decide`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Final
+
+from ..plan import Found, Outcome, Plan, Rule
+from ..sliding_window import SlidingWindow
+from ..token_bucket import TokenBucket
+from .base import Clock, Take
+from .shared_cells import CHECK, KIND, RING, TOP
+from .shared_journal import Writes
+from .shared_layout import COMMIT, COUNT, WORD
+from .shared_lock import TRY, UNLOCK, ProcessLock, flock
+from .shared_rooms import BUCKET_WORDS
+from .shared_table import Table
+
+write_check_and_low: Final = struct.Struct("2q").pack_into
+"""Write the two words of a charge, the check first: a death in between leaves the later instant there."""
+
+
+def take_from_bucket(bucket: TokenBucket, table: Table, lock: ProcessLock, clock: Clock, other: Take) -> Take:
+    """Take from a bucket that stands where it stood last; anything else goes the `other` way."""
+    words, memory, known = table.words, table.memory, table.places.known
+    step, drain = bucket.step, bucket.drain
+
+    def take(key: str, cost: int) -> Found:
+        place = known.get(key)
+        if place is None or not place.cell:
+            return other(key, cost)
+        with lock.threads:
+            try:
+                if flock(lock.fd, TRY):
+                    lock.wait()
+                cell = place.cell * WORD
+                first, second, _, check, low, high, _ = BUCKET_WORDS(memory, cell)
+                seal = first ^ drain
+                if (
+                    first == place.first
+                    and second == place.second
+                    and check == low ^ seal
+                    and not high
+                    and not words[COMMIT]
+                ):
+                    found = step(low, clock(), cost)
+                    after = found[3]
+                    if after is None or after == low:
+                        return found
+                    if 0 <= after < TOP:
+                        write_check_and_low(memory, cell + CHECK * WORD, after ^ seal, after)
+                        return found
+            finally:
+                flock(lock.fd, UNLOCK)
+        return other(key, cost)
+
+    return take
+
+
+def take_any(
+    rule: Rule, table: Table, lock: ProcessLock, clock: Clock, decide: Callable[[Plan], Outcome]
+) -> Take:
+    """Take from any limit; a new key in a crowded table is left to `decide`."""
+    words, rooms, known, place_of = table.words, table.rooms, table.places.known, table.places.of
+    limit, step, rules, most = rule.limit, rule.limit.step, (rule,), table.geometry.max_keys
+    ring = isinstance(limit, SlidingWindow)
+
+    def take(key: str, cost: int) -> Found:
+        place = known.get(key) or place_of(key)
+        with lock.threads:
+            try:
+                if flock(lock.fd, TRY):
+                    lock.wait()
+                if words[COMMIT]:
+                    table.journal.recover()
+                now = clock()
+                state = table.load(place, limit, now)
+                if state is not None:
+                    found = step(state, now, cost)
+                    after = found[3]
+                    if after is not state and not (
+                        ring and place.meta & KIND == RING and table.bump(place, after)
+                    ):
+                        writes: Writes = {}
+                        table.save(writes, place, limit, after)
+                        table.journal.commit(writes)
+                    return found
+                if words[COUNT] < most and not rooms.crowded():
+                    cell = rooms.room(place, now, ())
+                    if cell:
+                        return table.first(place, cell, limit, step(None, now, cost))
+            finally:
+                flock(lock.fd, UNLOCK)
+        return decide(Plan(rules, (key,), cost, group=key)).found[0]
+
+    return take
