@@ -30,9 +30,11 @@ class OnAnyServer:
 
 class TestRedisStore(OnAnyServer, StoreContract):
     def make_store(self, clock: ManualClock) -> RedisStore:
-        return RedisStore(self.server.url, prefix=secrets.token_hex(5), clock=clock, remember=0)
+        return RedisStore(self.server.url, prefix=secrets.token_hex(5), clock=clock, remember=0, budget=10)
 
 
 class TestAsyncRedisStore(OnAnyServer, AsyncStoreContract):
     def make_store(self, clock: ManualClock) -> AsyncRedisStore:
-        return AsyncRedisStore(self.server.url, prefix=secrets.token_hex(5), clock=clock, remember=0)
+        return AsyncRedisStore(
+            self.server.url, prefix=secrets.token_hex(5), clock=clock, remember=0, budget=10
+        )

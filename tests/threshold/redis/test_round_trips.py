@@ -62,7 +62,7 @@ TOLD = ["admitted", "admitted", "struck", "refused", "shadowed", "admitted", "ad
 
 
 def test_each_decision_is_one_command_and_one_round_trip(proxy: Proxy) -> None:
-    store = RedisStore(proxy.url, prefix=secrets.token_hex(5), remember=0, budget=1)
+    store = RedisStore(proxy.url, prefix=secrets.token_hex(5), remember=0, budget=10)
     store.decide(plan_for("first", SHADOWED))  # connects, and teaches the server the script
     outcomes = []
     for plan in asked():
@@ -75,7 +75,7 @@ def test_each_decision_is_one_command_and_one_round_trip(proxy: Proxy) -> None:
 
 def test_each_awaited_decision_is_one_command_and_one_round_trip(proxy: Proxy) -> None:
     async def main() -> None:
-        store = AsyncRedisStore(proxy.url, prefix=secrets.token_hex(5), remember=0, budget=1)
+        store = AsyncRedisStore(proxy.url, prefix=secrets.token_hex(5), remember=0, budget=10)
         await store.decide(plan_for("first", SHADOWED))
         outcomes = []
         for plan in asked():
@@ -90,7 +90,7 @@ def test_each_awaited_decision_is_one_command_and_one_round_trip(proxy: Proxy) -
 
 def test_decisions_of_one_turn_share_one_command(proxy: Proxy) -> None:
     async def main() -> None:
-        store = AsyncRedisStore(proxy.url, prefix=secrets.token_hex(5), budget=1)
+        store = AsyncRedisStore(proxy.url, prefix=secrets.token_hex(5), budget=10)
         await store.decide(plan_for("first", SHADOWED))
         proxy.forget()
         outcomes = await asyncio.gather(*(store.decide(plan_for(f"u{i}", SHADOWED)) for i in range(50)))
@@ -102,7 +102,7 @@ def test_decisions_of_one_turn_share_one_command(proxy: Proxy) -> None:
 
 
 def test_a_remembered_refusal_costs_no_round_trip_until_it_could_end(proxy: Proxy) -> None:
-    store = RedisStore(proxy.url, prefix=secrets.token_hex(5), budget=1)
+    store = RedisStore(proxy.url, prefix=secrets.token_hex(5), budget=10)
     plan = plan_for("ann", BANNED)
     for _ in range(3):
         store.decide(plan)
