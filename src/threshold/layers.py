@@ -20,7 +20,7 @@ Table = LimitLike | Mapping[str, LimitLike]
 
 LAYERS: tuple[Layer, ...] = ("edge", "tenant", "user", "endpoint")
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-_LONGEST_REMEMBERED_PATH = 512
+LONGEST_REMEMBERED_PATH = 512
 _MOST_REMEMBERED_PATHS = 4096
 
 
@@ -76,19 +76,14 @@ class Layers:
         self._endpoints, _ = self._table("endpoints", "endpoint", endpoints)
         self._closed = Endpoints("fail_closed", ((pattern, True) for pattern in texts("fail_closed", closed)))
         self._targets: dict[tuple[object, ...], Target] = {}
-        self._remembered: Callable[[str, str], Target] = lru_cache(_MOST_REMEMBERED_PATHS)(self._compile)
+        self.remembered: Callable[[str, str], Target] = lru_cache(_MOST_REMEMBERED_PATHS)(self.compiled)
+        """`compiled`, for paths short enough to remember."""
 
     @property
     def limits(self) -> list[Limit]:
         """Every limit that can be asked."""
         rows = () if self._tiers is None else self._tiers.limits.values()
         return self._limits + [limit for row in rows for limit in row.values()]
-
-    def target(self, method: str, path: str) -> Target:
-        """What the policy says about a method and a decoded path."""
-        if len(path) <= _LONGEST_REMEMBERED_PATH:
-            return self._remembered(method, path)
-        return self._compile(method, path)
 
     def column(self, target: Target, tier: str | None, nowhere: bool, anonymous: bool) -> Column:
         """Line up the rules for one endpoint and tier; `nowhere`: without any address to count."""
@@ -144,8 +139,8 @@ class Layers:
             return "uploads"
         return "writes" if method in WRITES else "requests"
 
-    def _compile(self, method: str, path: str) -> Target:
-        """Find what the policy says about a method and a path.
+    def compiled(self, method: str, path: str) -> Target:
+        """What the policy says about a method and a decoded path.
 
         Paths that mean the same endpoint share one target: there are no more than the policy has endpoints.
         """

@@ -13,7 +13,7 @@ from . import addresses
 from .errors import ConfigurationError
 from .escalation import Ladder
 from .headers import STYLES, Rules, Style
-from .layers import LAYERS, Layers, Table, texts
+from .layers import LAYERS, LONGEST_REMEMBERED_PATH, Layers, Table, texts
 from .plan import Layer, Limit, OnStoreError, Outcome, Plan
 from .rate import SECOND
 from .tiers import LimitLike, Tiers
@@ -152,7 +152,10 @@ class Policy:
         user = caller.user
         if self._exempt and (user in self._allow_users or self._allow.holds(caller.address or "")):
             return None
-        target = self._layers.target(caller.method, caller.path)
+        path = caller.path
+        layers = self._layers
+        find = layers.remembered if len(path) <= LONGEST_REMEMBERED_PATH else layers.compiled
+        target = find(caller.method, path)
         tenant = caller.tenant
         tiers = self.tiers
         tier = tiers.tier(caller.tier) if tenant and tiers is not None else None
@@ -161,7 +164,7 @@ class Policy:
             address = _NO_ADDRESS
         column = target.columns.get((tier, address is None, not user))
         if column is None:
-            column = self._layers.column(target, tier, address is None, not user)
+            column = layers.column(target, tier, address is None, not user)
         if user:
             who = f"u{len(tenant)}:{tenant}:{user}" if tenant else f"u:{user}"
         else:

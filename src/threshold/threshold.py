@@ -42,11 +42,10 @@ class _Front:
 
     def _concluded(self, plan: Plan, outcome: Outcome) -> Verdict:
         verdict = self.policy.conclude(plan, outcome)
-        announce = self._announce
         if outcome.strike or outcome.overflowed or not outcome.allowed:
-            announce.outcome(plan, outcome, verdict)
-        if announce.store_is_away:
-            announce.store_answered()
+            self._announce.outcome(plan, outcome, verdict)
+        if self._announce.store_is_away:
+            self._announce.store_answered()
         return verdict
 
     def _without_store(self, plan: Plan, error: StoreUnavailable) -> Verdict:

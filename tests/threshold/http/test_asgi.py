@@ -122,6 +122,15 @@ def test_head_is_refused_without_a_body(asgi: Any) -> None:
     assert int(answer.one("content-length")) > 0
 
 
+def test_a_method_in_small_letters_is_the_same_method(asgi: Any) -> None:
+    app = guarded(policy=Policy(endpoints={"POST /login": "1/minute"}))
+    assert [asgi(app, "/login", method=method).status for method in ("POST", "post", "Post")] == [
+        200,
+        429,
+        429,
+    ]
+
+
 def test_a_limit_of_zero_refuses_for_ever_and_names_no_time(asgi: Any) -> None:
     answer = asgi(guarded(policy=Policy(user="0/minute")))
     assert answer.all("retry-after") == []
