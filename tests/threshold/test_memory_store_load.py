@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -212,3 +213,29 @@ def test_threads_at_the_bound_keep_it() -> None:
     hammer(16, work)
     assert len(store) == sum(len(shard) for shard in store._shards)
     assert len(store) == sum(len(bucket) for bucket in store._buckets.values())
+
+
+class _Alarm(Exception):
+    pass
+
+
+@pytest.mark.parametrize("planned", [False, True])
+def test_a_signal_handler_that_raises_never_leaves_the_store_locked(planned: bool) -> None:
+    store = MemoryStore()
+    rule = Rule.of("r", "user", TokenBucket("1000/second"))
+    take, asked = bind(store, rule), plan([rule])
+
+    def ring(*_: object) -> None:
+        raise _Alarm
+
+    usual = signal.signal(signal.SIGALRM, ring)
+    try:
+        for i in range(400):
+            with pytest.raises(_Alarm):
+                signal.setitimer(signal.ITIMER_REAL, 0.0001 + i % 97 * 1e-6)
+                while True:
+                    store.decide(asked) if planned else take(rule.scope + "ann", 1)
+            assert not store._lock.locked()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, usual)

@@ -80,8 +80,6 @@ class MemoryStore:
         self._clock = clock
         self._lock = Lock()
         # On the hot path `with` takes 80 ns more than these, and a clock in Python 50 ns.
-        self._acquire = self._lock.acquire
-        self._release = self._lock.release
         self._nanoseconds = time.monotonic_ns if clock is monotonic_us else lambda: clock() * 1000
         count = 1 << max(0, (max_keys // _KEYS_PER_SHARD).bit_length() - 1)
         self._shards: list[dict[str, State]] = [{} for _ in range(min(count, 65_536))]
@@ -105,8 +103,7 @@ class MemoryStore:
     def decide(self, plan: Plan) -> Outcome:
         """Decide the plan in one atomic step (see `engine.decide`)."""
         keys = plan.keys
-        self._acquire()
-        try:
+        with self._lock:  # not acquire() and try: a signal handler that raises in between would keep the lock
             now = self._nanoseconds() // 1000
             if len(keys) == 1 and plan.abuse is None and not plan.peek:
                 outcome = self._decide_one(plan.rules[0], keys[0], plan.cost, now)
@@ -115,8 +112,6 @@ class MemoryStore:
             if self._count + len(keys) < self.max_keys:
                 return self._decide_all(plan, now)
             outcome = self._decide_when_full(plan, now)
-        finally:
-            self._release()
         if self._news:
             self._announce()
         return outcome
@@ -124,23 +119,18 @@ class MemoryStore:
     def bind(self, rule: Rule) -> Take:
         """A function that decides one cost for one key of this rule: `decide` without the plan."""
         shards, mask, step = self._shards, self._mask, rule.limit.step
-        acquire, release, nanoseconds = self._acquire, self._release, self._nanoseconds
+        lock, nanoseconds = self._lock, self._nanoseconds
 
         def take(key: str, cost: int) -> Found:
             home = shards[hash(key) >> 20 & mask]
-            acquire()
-            try:
+            with lock:
                 now = nanoseconds() // 1000
                 state = home.get(key)
                 if state is not None:
                     found = step(state, now, cost)
-                    after = found[3]
-                    if after is not state:
-                        home[key] = after
+                    home[key] = found[3]
                     return found
                 found = self._take_first(rule, key, cost, now)
-            finally:
-                release()
             if self._news:
                 self._announce()
             return found
