@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import cast
 
+from sentinel.baseline import BEFORE, LATEST
 from sentinel.errors import ConfigurationError, RecordError
 from sentinel.histogram import Histogram
 from sentinel.migrations import migrate
@@ -99,9 +100,14 @@ class RunStore:
             ).fetchall()
         return tuple(_summary(row) for row in rows)
 
-    def comparable(self, record: RunRecord, *, limit: int = 24) -> tuple[RunSummary, ...]:
-        """List the runs a run may be compared with, oldest first: earlier, complete, not void, same plan,
-        same host."""
+    def comparable(self, record: RunRecord, *, baseline: str | None = None) -> tuple[RunSummary, ...]:
+        """List the runs a run may be compared with, oldest first, at most 24.
+
+        They are earlier, complete, not void, of the same plan and the same host. With a baseline they are
+        that run, up to 19 before it, and the last four since: then the latest five are held against the
+        baseline's own time, however slowly things have got worse. Raises RecordError for a baseline of
+        another plan or host.
+        """
         found = self.runs(limit=100_000, plan_hash=record.plan_hash, host=host_hash(record.host))
         kept = [
             run
@@ -111,7 +117,16 @@ class RunStore:
             and run.id != record.id
             and run.started_at <= record.started_at
         ]
-        return tuple(reversed(kept[:limit]))
+        if baseline is None:
+            return tuple(reversed(kept[: BEFORE + LATEST - 1]))
+        wanted = self.find(baseline)
+        place = next((number for number, run in enumerate(kept) if run.id == wanted), None)
+        if place is None:
+            raise RecordError(
+                f"baseline {baseline!r} ({wanted}) is not comparable with run {record.id}: it must be earlier, of the "
+                "same plan and made on the same host"
+            )
+        return tuple(reversed([*kept[: min(place, LATEST - 1)], *kept[place : place + BEFORE]]))
 
     def find(self, name: str) -> str:
         """Resolve a run by its id, the beginning of its id, a baseline's name, or "last"; raise RecordError

@@ -134,7 +134,6 @@ def test_only_earlier_complete_runs_of_one_plan_and_one_host_are_comparable(
     store.flush()
     now = variant(8)
     assert [found.id for found in store.comparable(now)] == ["v1", "v2"]
-    assert [found.id for found in store.comparable(now, limit=1)] == ["v2"]
     assert host_hash(other_host) != host_hash(run.host)
 
 
@@ -219,3 +218,19 @@ def test_a_closed_history_takes_nothing_more(tmp_path: Path, run: RunRecord) -> 
     store.close()
     with pytest.raises(RecordError, match="it is closed"):
         store.save(run)
+
+
+def test_a_baseline_is_what_the_latest_runs_are_held_against(store: RunStore, run: RunRecord) -> None:
+    for number in range(40):
+        store.save(replace(run, id=f"v{number:02}", started_at=f"2026-01-01T00:{number:02}:00+00:00"))
+    store.flush()
+    now = replace(run, id="now", started_at="2026-01-01T01:00:00+00:00")
+    store.save_baseline("main", "v22")
+    names = [found.id for found in store.comparable(now, baseline="main")]
+    assert names == [f"v{number:02}" for number in (*range(3, 23), 36, 37, 38, 39)]
+    assert [found.id for found in store.comparable(now)] == [f"v{number:02}" for number in range(16, 40)]
+    store.save_baseline("newest", "v39")
+    assert [found.id for found in store.comparable(now, baseline="newest")][-1] == "v39"
+    elsewhere = replace(now, host={**run.host, "cores": 64})
+    with pytest.raises(RecordError, match=r"baseline 'main' .* is not comparable with run now"):
+        store.comparable(elsewhere, baseline="main")
