@@ -123,8 +123,8 @@ class RunStore:
         place = next((number for number, run in enumerate(kept) if run.id == wanted), None)
         if place is None:
             raise RecordError(
-                f"baseline {baseline!r} ({wanted}) is not comparable with run {record.id}: it must be earlier, "
-                "of the same plan and made on the same host"
+                f"baseline {baseline!r} ({wanted}) is not comparable with run {record.id}: it must be "
+                "earlier, of the same plan and made on the same host"
             )
         return tuple(reversed([*kept[: min(place, LATEST - 1)], *kept[place : place + BEFORE]]))
 
