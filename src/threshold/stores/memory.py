@@ -79,11 +79,12 @@ class MemoryStore:
         self.on_overflow = on_overflow
         self._clock = clock
         self._lock = Lock()
-        # On the hot path `with` takes 80 ns more than these, and a clock in Python 50 ns.
+        # A clock in Python would take 50 ns more on the hot path.
         self._nanoseconds = time.monotonic_ns if clock is monotonic_us else lambda: clock() * 1000
         count = 1 << max(0, (max_keys // _KEYS_PER_SHARD).bit_length() - 1)
-        self._shards: list[dict[str, State]] = [{} for _ in range(min(count, 65_536))]
-        self._mask = len(self._shards) - 1
+        # An odd number of shards, so that which shard says nothing about the place inside it.
+        self._shards: list[dict[str, State]] = [{} for _ in range(min(count, 65_536) | 1)]
+        self._width = len(self._shards)
         self._count = 0
         self._resting: dict[str, _Resting] = {}
         self._calendar: list[int] = []
@@ -118,11 +119,11 @@ class MemoryStore:
 
     def bind(self, rule: Rule) -> Take:
         """A function that decides one cost for one key of this rule: `decide` without the plan."""
-        shards, mask, step = self._shards, self._mask, rule.limit.step
+        shards, width, step = self._shards, self._width, rule.limit.step
         lock, nanoseconds = self._lock, self._nanoseconds
 
         def take(key: str, cost: int) -> Found:
-            home = shards[hash(key) >> 20 & mask]
+            home = shards[hash(key) % width]
             with lock:
                 now = nanoseconds() // 1000
                 state = home.get(key)
@@ -181,7 +182,7 @@ class MemoryStore:
 
     def _decide_one(self, rule: Rule, key: str, cost: int, now: int) -> Outcome | None:
         """Decide one limit for a key that has a state, with no ladder: what it says is the outcome."""
-        home = self._shards[hash(key) >> 20 & self._mask]
+        home = self._shards[hash(key) % self._width]
         state = home.get(key)
         if state is None:
             return None
@@ -192,13 +193,13 @@ class MemoryStore:
     def _decide_all(self, plan: Plan, now: int) -> Outcome:
         """Decide a plan whose keys all have, or can have, a place."""
         shards = self._shards
-        mask = self._mask
+        width = self._width
         keys = plan.keys
         cost = plan.cost
         culprit = plan.abuse
         abuse: AbuseState | None = None
         if culprit is not None:
-            abuse = shards[hash(culprit) >> 20 & mask].get(culprit)
+            abuse = shards[hash(culprit) % width].get(culprit)
             if abuse is not None and plan.ladder is not None and abuse.blocked_until > now:
                 outcome, struck = engine.barred(plan.ladder, abuse, now)
                 if struck is not None and not plan.peek:
@@ -208,7 +209,7 @@ class MemoryStore:
         homes: list[dict[str, State]] = []
         found: list[Found] = []
         for rule, key in zip(plan.rules, keys):  # noqa: B905 (0.1 us)
-            home = shards[hash(key) >> 20 & mask]
+            home = shards[hash(key) % width]
             state = home.get(key)
             answer = rule.step(state, now, cost)
             if answer[0] or state is None:
@@ -244,7 +245,7 @@ class MemoryStore:
             self._insert(plan.abuse, _scope(plan.abuse), plan.ladder, struck, outcome.at)
 
     def _home(self, key: str) -> dict[str, State]:
-        return self._shards[hash(key) >> 20 & self._mask]
+        return self._shards[hash(key) % self._width]
 
     def _take_first(self, rule: Rule, key: str, cost: int, now: int) -> Found:
         """The take of a key that has no state yet."""
