@@ -17,7 +17,6 @@ import pytest
 
 from sentinel.application import Application, Step
 from sentinel.catalog import SCENARIOS, shipped
-from sentinel.criterion import Criterion
 from sentinel.errors import TargetError
 from sentinel.histogram import Histogram
 from sentinel.options import Options
@@ -64,8 +63,7 @@ def test_a_stall_is_charged_to_everyone_who_should_have_been_served_in_it(serve:
     One request in ten meets the stall, and waits for what is left of it: evenly between 0 and 100 ms.
     """
     target = serve("fast_server.py", "--freeze-ms", "100")
-    plan = steady(rate, 4, spacing=Poisson(), checks=(Criterion.parse("p95 < 55 ms"),))
-    record = _judged(lambda: run(plan, target).record)
+    record = _undisturbed(lambda: run(steady(rate, 4), target).record)
     response = record.response()
     p50, p95, p99 = (response.percentile(p) for p in (50, 95, 99))
     assert p50 is not None and p95 is not None and p99 is not None
@@ -75,13 +73,16 @@ def test_a_stall_is_charged_to_everyone_who_should_have_been_served_in_it(serve:
     assert response.max >= 95e6
 
 
-def _judged(attempt: Callable[[], RunRecord]) -> RunRecord:
-    """Repeat a run that says itself that it proves nothing, as a person would on a busy machine."""
-    for _ in range(4):
+def _undisturbed(attempt: Callable[[], RunRecord]) -> RunRecord:
+    """Repeat a run that the rest of the machine spoilt, as a person would; the record tells of it."""
+    for _ in range(3):
         record = attempt()
-        if not record.void:
+        if not record.void and max(record.others_cpu) < 0.4:
             return record
-    pytest.skip(f"this machine is too busy to make the load: {record.void_reasons[0]}")
+    why = (
+        record.void_reasons[0] if record.void else f"others used {max(record.others_cpu):.0%} of the machine"
+    )
+    pytest.skip(f"a stall cannot be measured while this machine is busy: {why}")
 
 
 def test_the_closed_model_hides_the_stall_and_is_labelled(serve: Serve) -> None:
