@@ -14,10 +14,9 @@ advertised when that would take more than a thousand windows.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from math import ceil, gcd, inf
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from .plan import Found, Rule
 from .rate import SECOND
@@ -36,30 +35,47 @@ NAMES = (
 )
 """Every field that may be set."""
 
-_AS_TEXT = {name.lower().encode(): name for name in NAMES}
-_WARNING = (b"x-ratelimit-warning", b"true")
-_BANNED = (b"x-ratelimit-banned", b"true")
-
 Field = tuple[bytes, bytes]
 """A field as it goes over the wire, its name in lower case."""
+
+
+T = TypeVar("T", str, bytes)
+
+
+class Words(Generic[T]):
+    """What can be put in words beforehand about some rules: in str for WSGI, or in bytes for ASGI."""
+
+    def __init__(
+        self, rules: Sequence[Rule], advertised: str, name: Callable[[str], T], value: Callable[[str], T]
+    ) -> None:
+        self.policy: list[tuple[T, T]] = [(name("RateLimit-Policy"), value(advertised))] if advertised else []
+        self.state: T = name("RateLimit")
+        self.states: list[T] = [value(f"{quoted(rule.name).replace('%', '%%')};r=%d;t=%d") for rule in rules]
+        self.limits: list[tuple[T, T]] = [
+            (name("X-RateLimit-Limit"), value(str(rule.most))) for rule in rules
+        ]
+        self.remaining: T = name("X-RateLimit-Remaining")
+        self.reset: T = name("X-RateLimit-Reset")
+        self.retry: T = name("Retry-After")
+        self.warning: tuple[T, T] = (name("X-RateLimit-Warning"), value("true"))
+        self.banned: tuple[T, T] = (name("X-RateLimit-Banned"), value("true"))
+        self.number: T = value("%d")
 
 
 class Rules(tuple[Rule, ...]):
     """The rules that hold for one kind of request, and what is advertised about them."""
 
     advertised: str
-    names: tuple[bytes, ...]
-    policy_fields: list[Field]
-    """RateLimit-Policy, if anything can be advertised."""
-    limit_fields: tuple[Field, ...]
-    """X-RateLimit-Limit, for each rule."""
+    text: Words[str]
+    """Names as they are usually written."""
+    wire: Words[bytes]
+    """Names in lower case, as ASGI and HTTP/2 have them."""
 
     def __new__(cls, rules: Sequence[Rule] = ()) -> Rules:
         self = super().__new__(cls, rules)
-        self.names = tuple(quoted(rule.name).encode() for rule in rules)
         self.advertised = ", ".join(filter(None, map(policy_item, rules)))
-        self.policy_fields = [(b"ratelimit-policy", self.advertised.encode())] if self.advertised else []
-        self.limit_fields = tuple((b"x-ratelimit-limit", b"%d" % rule.most) for rule in rules)
+        self.text = Words(rules, self.advertised, str, str)
+        self.wire = Words(rules, self.advertised, lambda name: name.lower().encode(), str.encode)
         return self
 
 
@@ -107,47 +123,47 @@ def binding(rules: Sequence[Rule], found: Sequence[Found]) -> int:
     return best
 
 
-@lru_cache(1024)
-def _reset_field(second: int) -> Field:
-    """The field for one of the few instants that are announced at a time."""
-    return b"x-ratelimit-reset", b"%d" % second
-
-
-def wire(
-    rules: Rules, found: Sequence[Found], style: Style, retry_us: int | None, warned: bool, banned: bool
-) -> list[Field]:
-    """The header fields of one response, as bytes.
+def told(
+    words: Words[T],
+    rules: Rules,
+    found: Sequence[Found],
+    style: Style,
+    retry_us: int | None,
+    warned: bool,
+    banned: bool,
+) -> list[tuple[T, T]]:
+    """The header fields of one response.
 
     Args:
+        words: `rules.text` or `rules.wire`.
         found: what the limits said; empty for a caller under a cooldown or ban.
         retry_us: microseconds for Retry-After; 0 for an admitted request, None for never.
     """
-    fields: list[Field] = []
+    fields: list[tuple[T, T]] = []
     if style != "none":
         if style != "x":
-            fields += rules.policy_fields
+            fields += words.policy
         if found:
             i = binding(rules, found) if len(found) > 1 else 0
             _, remaining, reset_us, _ = found[i]
             if style != "x":
-                reset = -(-reset_us // SECOND)
-                fields.append((b"ratelimit", b"%b;r=%d;t=%d" % (rules.names[i], remaining, reset)))
+                fields.append((words.state, words.states[i] % (remaining, -(-reset_us // SECOND))))
             if style != "ietf":
-                fields.append(rules.limit_fields[i])
-                fields.append((b"x-ratelimit-remaining", b"%d" % remaining))
-                fields.append(_reset_field(ceil(time.time() + reset_us / SECOND)))
+                reset = ceil(time.time() + reset_us / SECOND)
+                fields.append(words.limits[i])
+                fields.append((words.remaining, words.number % remaining))
+                fields.append((words.reset, words.number % reset))
         if warned:
-            fields.append(_WARNING)
+            fields.append(words.warning)
         if banned:
-            fields.append(_BANNED)
+            fields.append(words.banned)
     if retry_us:
-        fields.append((b"retry-after", b"%d" % -(-retry_us // SECOND)))
+        fields.append((words.retry, words.number % -(-retry_us // SECOND)))
     return fields
 
 
 def fields(
     rules: Rules, found: Sequence[Found], style: Style, retry_us: int | None, warned: bool, banned: bool
 ) -> list[tuple[str, str]]:
-    """The same as text, the names as they are usually written."""
-    told = wire(rules, found, style, retry_us, warned, banned)
-    return [(_AS_TEXT[name], value.decode()) for name, value in told]
+    """The header fields of one response, as text (see `told`)."""
+    return told(rules.text, rules, found, style, retry_us, warned, banned)

@@ -86,15 +86,29 @@ class Verdict:
     @property
     def headers(self) -> list[tuple[str, str]]:
         """The header fields of the response, names and values as text."""
-        return headers.fields(
-            self.rules, self.outcome.found, self.style, self.retry_after_us, self.warned, self.banned
+        rules = self.rules
+        return headers.told(
+            rules.text,
+            rules,
+            self.outcome.found,
+            self.style,
+            self.retry_after_us,
+            self.warned,
+            self.banned,
         )
 
     @property
     def wire(self) -> list[Field]:
         """The same as bytes, names in lower case: as ASGI wants them."""
-        return headers.wire(
-            self.rules, self.outcome.found, self.style, self.retry_after_us, self.warned, self.banned
+        rules = self.rules
+        return headers.told(
+            rules.wire,
+            rules,
+            self.outcome.found,
+            self.style,
+            self.retry_after_us,
+            self.warned,
+            self.banned,
         )
 
     def __bool__(self) -> bool:
