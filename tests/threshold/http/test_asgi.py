@@ -17,11 +17,13 @@ from threshold import (
     MemoryStore,
     Policy,
     Rung,
+    SlidingWindow,
     StoreUnavailable,
     Threshold,
 )
 from threshold.asgi import ThresholdMiddleware
-from threshold.plan import Limit, Outcome, Plan, State
+from threshold.headers import NAMES, Rules, told
+from threshold.plan import Limit, Outcome, Plan, Rule, State
 from threshold.testing import ManualClock
 
 START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
@@ -309,3 +311,10 @@ def test_refuses_a_store_that_would_block_the_event_loop() -> None:
         ThresholdMiddleware(hello, policy=policy, store=Blocking())
     with pytest.raises(ConfigurationError, match="block the event loop"):
         ThresholdMiddleware(hello, policy=Threshold(policy, Blocking()))
+
+
+def test_every_field_that_can_be_told_is_known_to_be_ours_and_names_may_hold_anything() -> None:
+    rules = Rules([Rule.of("50%d of \u2603", "user", SlidingWindow("5/minute"))])
+    fields = told(rules.wire, rules, [(1, 0, 1_000_000, None)], "both", 1, warned=True, banned=True)
+    assert {name for name, _ in fields} == {name.lower().encode() for name in NAMES}
+    assert dict(fields)[b"ratelimit"] == b'"50%d of ?";r=0;t=1'
