@@ -108,7 +108,7 @@ class TokenBucket:
         need = level + cost * unit
         left = full - need
         if left >= 0:
-            return 0, left // unit, -(-need // drain), start + need if cost else state
+            return 0, left // unit, (need + drain - 1) // drain, start + need if cost else state
         retry = -(left // drain) if cost <= self.capacity else NEVER
         return retry, (full - level) // unit, -(-level // drain), state
 

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from heapq import heappop, heappush
-from threading import Lock
+from threading import RLock
 from typing import ClassVar, Protocol
 
 from .. import engine
@@ -78,7 +78,7 @@ class MemoryStore:
         """Decisions so far that shared an overflow state or lost a strike, because the store was full."""
         self.on_overflow = on_overflow
         self._clock = clock
-        self._lock = Lock()
+        self._lock = RLock()
         # A clock in Python would take 50 ns more on the hot path.
         self._nanoseconds = time.monotonic_ns if clock is monotonic_us else lambda: clock() * 1000
         count = 1 << max(0, (max_keys // _KEYS_PER_SHARD).bit_length() - 1)
@@ -104,15 +104,26 @@ class MemoryStore:
     def decide(self, plan: Plan) -> Outcome:
         """Decide the plan in one atomic step (see `engine.decide`)."""
         keys = plan.keys
-        with self._lock:  # not acquire() and try: a signal handler that raises in between would keep the lock
+        acquire, release = self._lock.acquire, self._lock.release
+        try:  # see bind
+            acquire()
             now = self._nanoseconds() // 1000
             if len(keys) == 1 and plan.abuse is None and not plan.peek:
                 outcome = self._decide_one(plan.rules[0], keys[0], plan.cost, now)
-                if outcome is not None:
-                    return outcome
-            if self._count + len(keys) < self.max_keys:
-                return self._decide_all(plan, now)
-            outcome = self._decide_when_full(plan, now)
+            else:
+                outcome = None
+            if outcome is None:
+                if self._count + len(keys) < self.max_keys:
+                    outcome = self._decide_all(plan, now)
+                else:
+                    outcome = self._decide_when_full(plan, now)
+            release()
+        except BaseException:
+            try:  # noqa: SIM105 (suppress() would be a call in between)
+                release()
+            except RuntimeError:
+                pass  # this thread does not hold it
+            raise
         if self._news:
             self._announce()
         return outcome
@@ -120,19 +131,30 @@ class MemoryStore:
     def bind(self, rule: Rule) -> Take:
         """A function that decides one cost for one key of this rule: `decide` without the plan."""
         shards, width, step = self._shards, self._width, rule.limit.step
-        lock, nanoseconds = self._lock, self._nanoseconds
+        acquire, release, nanoseconds = self._lock.acquire, self._lock.release, self._nanoseconds
 
+        # `with` takes 75 ns more, a fourteenth of a decision. A signal handler may raise after any call, so
+        # acquire() stands inside the try, and release() is the very next call after an exception; the RLock
+        # knows whether this thread holds it.
         def take(key: str, cost: int) -> Found:
             home = shards[hash(key) % width]
-            with lock:
+            try:
+                acquire()
                 now = nanoseconds() // 1000
                 state = home.get(key)
-                if state is not None:
+                if state is None:
+                    found = self._take_first(rule, key, cost, now)
+                else:
                     found = step(state, now, cost)
                     home[key] = found[3]
-                    return found
-                found = self._take_first(rule, key, cost, now)
-            if self._news:
+                release()
+            except BaseException:
+                try:  # noqa: SIM105
+                    release()
+                except RuntimeError:
+                    pass
+                raise
+            if state is None and self._news:
                 self._announce()
             return found
 
