@@ -96,8 +96,11 @@ class Series:
         return median(sample.median for sample in self.samples)
 
     def p99(self) -> float:
-        """The slowest operation in a hundred, in the median sample."""
-        return median(sample.p99 for sample in self.samples)
+        """The slowest operation in a hundred, in the first quartile of samples.
+
+        What else runs on the machine only ever adds to it, by the milliseconds of a time slice.
+        """
+        return sorted(sample.p99 for sample in self.samples)[len(self.samples) // 4]
 
     def mean(self) -> float:
         """Nanoseconds per operation over whole batches, in the median sample."""

@@ -56,7 +56,8 @@ _METHOD = (
     "Each figure is the median of the samples' medians of operations timed one by one, less the clock's own "
     f"cost. A sample lies between calibration loops and counts if those took at most {SLOW} times the run's "
     "quick ones; slow ones were taken again. The series of a section took turns in random order. Intervals: "
-    "95 %, by bootstrap over samples. The mean is that of whole batches."
+    "95 %, by bootstrap over samples. The mean is that of whole batches; p99 that of the first quartile of "
+    "samples, as interruptions by the rest of the machine only ever add to it."
 )
 
 
