@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from .. import engine
 from ..errors import ConfigurationError
-from ..escalation import AbuseState, Ladder
+from ..escalation import AbuseState
 from ..plan import Limit, Outcome, Plan, Rule, State
 from ..token_bucket import TokenBucket
 from . import shared_cells as cells
@@ -143,8 +143,9 @@ class SharedMemoryStore:
             StoreUnavailable: when another process holds the lock longer than `timeout`.
         """
         place = self._table.places.of
-        places = [place(key) for key in plan.keys]
-        culprit = None if plan.abuse is None else place(plan.abuse)
+        known = self._table.places.known.get
+        places = [known(key) or place(key) for key in plan.keys]
+        culprit = None if plan.abuse is None else known(plan.abuse) or place(plan.abuse)
         lock = self._lock
         with lock.threads:
             try:
@@ -230,50 +231,53 @@ class SharedMemoryStore:
         if culprit is not None and plan.ladder is not None:
             abuse = load(culprit, plan.ladder, now)
         rooms: dict[Place, int] = {}
-        shared: set[int] = set()
-        if None in states:
-            rooms, shared = self._make_room(plan, places, states, now)
+        overflowed = 0
+        for state in states:
+            if state is None:
+                overflowed = self._make_room(plan, places, states, rooms, now)
+                break
         outcome, struck = engine.decide(plan, states, abuse, now)
         if struck is not None and culprit is not None and not culprit.cell and not plan.peek:
             rooms[culprit] = self._room(culprit, now, self._taken(places, rooms))
             if not rooms[culprit]:
                 # A strike that cannot be remembered must not be forgiven either: plain refusals, no ladder.
                 outcome, struck = engine.decide(replace(plan, ladder=None), states, abuse, now)
-        outcome.overflowed = len(shared)
+        if overflowed:
+            outcome.overflowed = overflowed
         if plan.peek:
             return outcome
         writes: Writes = {}
+        save = table.save
         for place, rule, state, answer in zip(places, plan.rules, states, outcome.found):  # noqa: B905
-            if answer[3] is not state:
-                self._save(writes, place, rule.limit, rooms, answer[3])
+            after = answer[3]
+            if after is not state and (place.cell or self._settle(writes, place, rooms)):
+                save(writes, place, rule.limit, after)
         if struck is not None and culprit is not None and plan.ladder is not None:
-            self._save(writes, culprit, plan.ladder, rooms, struck)
+            if not culprit.cell:
+                self._settle(writes, culprit, rooms)
+            save(writes, culprit, plan.ladder, struck)
         if writes:
             table.journal.commit(writes)
             if rooms and table.rooms.crowded():
                 table.rooms.sweep(now, 1, set())
         return outcome
 
-    def _save(
-        self, writes: Writes, place: Place, limit: Limit | Ladder, rooms: dict[Place, int], state: State
-    ) -> None:
-        if not place.cell:
-            room = rooms.get(place, 0)
-            if not room:  # not even an overflow state: the limit was asked as if it were exhausted
-                return
+    def _settle(self, writes: Writes, place: Place, rooms: dict[Place, int]) -> bool:
+        """Give a new key its cell. Not if not even an overflow state was to be had: then nothing is kept."""
+        room = rooms.get(place, 0)
+        if room:
             self._table.rooms.settle(writes, place, room)
-        self._table.save(writes, place, limit, state)
+        return room > 0
 
     def _make_room(
-        self, plan: Plan, places: list[Place], states: list[State], now: int
-    ) -> tuple[dict[Place, int], set[int]]:
+        self, plan: Plan, places: list[Place], states: list[State], rooms: dict[Place, int], now: int
+    ) -> int:
         """Find cells for the keys that have none; where there is none either, turn to the overflow state.
 
-        Changes `places` and `states` for the latter, and says which they are.
+        Changes `places` and `states` for the latter, and says how many they are.
         """
         table = self._table
-        rooms: dict[Place, int] = {}
-        shared: set[int] = set()
+        overflowed = 0
         for i, state in enumerate(states):
             place = places[i]
             if state is not None or place in rooms:
@@ -283,14 +287,14 @@ class SharedMemoryStore:
                 rooms[place] = room
                 continue
             rule = plan.rules[i]
-            shared.add(i)
+            overflowed += 1
             places[i] = place = table.places.of_overflow(rule.scope)
             states[i] = table.load(place, rule.limit, now)
             if states[i] is None:
                 rooms[place] = table.rooms.room(place, now, self._taken(places, rooms))
                 if not rooms[place]:
                     states[i] = cells.exhausted(rule.limit, now)
-        return rooms, shared
+        return overflowed
 
     def _room(self, place: Place, now: int, taken: set[int]) -> int:
         """A cell for a new key, within the number of keys asked for; 0 when there is none."""

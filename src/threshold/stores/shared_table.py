@@ -36,10 +36,16 @@ from .shared_extents import Extents
 from .shared_journal import Journal, Writes
 from .shared_layout import CELL, DAMAGED, RECOVERED, SETTLED, WORD, Geometry
 from .shared_place import Place, Places
-from .shared_rooms import Rooms
+from .shared_rooms import BUCKET_WORDS, Rooms
 
 CELL_WORDS: Final = struct.Struct("16q").unpack_from
 """Read a whole cell, or a whole extent."""
+
+RING_WORDS: Final = {
+    cells.shape(RING, length): struct.Struct(f"{PAYLOAD + length}q").unpack_from
+    for length in range(2, INLINE + 1)
+}
+"""Read what matters of the cell of a ring without extents, by its meta word."""
 
 Limiting = Limit | Ladder
 
@@ -83,24 +89,37 @@ class Table:
 
     def load(self, place: Place, limit: Limiting, now: int) -> State:
         """The state of a key, None when it has none. What was damaged comes back in its strictest reading."""
-        if not place.cell and not self.find(place):
+        cell = place.cell
+        if cell:  # most often it stands where it stood, in the same shape
+            shape = place.meta
+            if shape == BUCKET_META:
+                first, second, meta, check, low, high, drain = BUCKET_WORDS(self.memory, cell << 3)
+                if (
+                    first == place.first
+                    and second == place.second
+                    and meta == shape
+                    and check == low ^ drain ^ first
+                    and not high
+                ):
+                    place.payload = (low, 0, drain)
+                    return low
+            elif shape in RING_WORDS:
+                content = RING_WORDS[shape](self.memory, cell << 3)
+                if content[0] == place.first and content[1] == place.second and content[META] == shape:
+                    place.payload = payload = content[PAYLOAD:]
+                    total = sum(payload)
+                    place.shape_and_sum = shaped = shape + total
+                    if content[CHECK] == (shaped & MASK) ^ place.first:
+                        return (total - payload[0] & COUNT_MASK, *payload[1:])
+        if not self.find(place):
             return None
+        return self._load(place, limit, now)
+
+    def _load(self, place: Place, limit: Limiting, now: int) -> State:
+        """The state in the key's cell, whatever it is."""
         content = CELL_WORDS(self.memory, place.cell * WORD)
-        if content[0] != place.first or content[1] != place.second:
-            if not self.find(place):
-                return None
-            content = CELL_WORDS(self.memory, place.cell * WORD)
         place.meta = meta = content[META]
-        if meta == BUCKET_META:
-            low, high, drain = place.payload = content[PAYLOAD : PAYLOAD + 3]
-            if not high and content[CHECK] == low ^ drain ^ place.first:
-                return low
-        length = meta >> KIND_BITS & LENGTH
-        payload: cells.Payload
-        if length <= INLINE:
-            place.payload = payload = content[PAYLOAD : PAYLOAD + length]
-        else:
-            place.payload = payload = self._whole(meta, content)
+        place.payload = payload = self._whole(meta, content)
         kind = meta & KIND
         if kind == RING:
             total = sum(payload)
@@ -159,7 +178,7 @@ class Table:
         `mend` believes it.
         """
         youngest = state[-1]
-        word = self._bumped(place, state, youngest)
+        word = self._bumped(place, state)
         if not word:
             return False
         words = self.words
@@ -167,13 +186,14 @@ class Table:
         words[place.cell + CHECK] = (place.shape_and_sum + youngest - place.payload[-1] & MASK) ^ place.first
         return True
 
-    def _bumped(self, place: Place, state: Ring, youngest: int) -> int:
+    def _bumped(self, place: Place, state: Ring) -> int:
         """The word of a ring's youngest sub-window, if that is all the state differs in; else 0."""
         old = place.payload
         size = len(old)
         if len(state) != size or size < 2:
             return 0
         before = old[-1]
+        youngest = state[-1]
         if youngest <= before or youngest ^ before > COUNT_MASK or (size > 2 and state[1] != old[1]):
             return 0
         if size <= INLINE:
@@ -191,10 +211,9 @@ class Table:
                 writes[cell + CHECK] = state ^ place.payload[2] ^ place.first
                 return
         elif meta & KIND == RING:
-            youngest = state[-1]
-            bumped = self._bumped(place, state, youngest)
+            bumped = self._bumped(place, state)
             if bumped:
-                writes[bumped] = youngest
+                writes[bumped] = youngest = state[-1]
                 grown = place.shape_and_sum + youngest - place.payload[-1]
                 writes[cell + CHECK] = (grown & MASK) ^ place.first
                 return
