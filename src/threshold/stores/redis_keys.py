@@ -32,7 +32,7 @@ class KeyNames:
 
     >>> names = KeyNames()
     >>> len(names.name("user#t64.3938700.64" + chr(0) + "alice", "alice"))
-    26
+    20
     >>> KeyNames(tagged=True).name("any", "acme")[:14]
     b'th1:{FzoX6bb2}'
     """
@@ -86,5 +86,5 @@ class KeyNames:
                 self._known.clear()
             state = self._hash.copy()
             state.update(key.encode("utf-8", "surrogatepass"))
-            digest = self._known[key] = urlsafe_b64encode(state.digest())[:22]
+            digest = self._known[key] = state.digest()
         return digest

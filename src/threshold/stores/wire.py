@@ -193,23 +193,24 @@ def refund_blob(rules: Sequence[Rule], cost: int, at: int, now: int) -> bytes:
     return pack(f"<{len(numbers)}d", *numbers)
 
 
-_PAIR = Struct("<dd")
 _RECORD = Struct("<IddBdd")
-_RING = Struct("<dI")
+_HEAD_BYTES = 11
 
 
 def state_of(raw: bytes | None) -> State:
     """A stored state for people: (instant, fraction) of a meter, a ring, or an abuse record.
 
-    The lengths tell them apart: 16 bytes, 12 + 6 per sub-window, 37.
+    Their lengths tell them apart: 16 (digits) or 11 bytes, 11 + 6 per sub-window, 37.
     """
     if raw is None:
         return None
-    if len(raw) == _PAIR.size:
-        return tuple(int(number) for number in _PAIR.unpack(raw))
+    if len(raw) == 16:
+        return int(raw), 0
     if len(raw) == _RECORD.size:
         return AbuseState(*(int(number) for number in _RECORD.unpack(raw)))
-    youngest, total = _RING.unpack_from(raw)
-    numbers = iter_unpack("<HI", raw[_RING.size :])
-    last = int(youngest)
-    return (total, *(last - (last - low) % 65536 << COUNT_BITS | count for low, count in numbers))
+    instant, fraction = int.from_bytes(raw[:7], "little"), int.from_bytes(raw[7:_HEAD_BYTES], "little")
+    if len(raw) == _HEAD_BYTES:
+        return instant, fraction
+    entries = iter_unpack("<HI", raw[_HEAD_BYTES:])  # the head was: youngest sub-window, sum of the counts
+    ring = (instant - (instant - low) % 65536 << COUNT_BITS | count for low, count in entries)
+    return (fraction, *ring)

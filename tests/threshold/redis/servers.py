@@ -59,28 +59,19 @@ class Server:
         """A plain client, for looking at the server from outside."""
         return redis.Redis.from_url(self.url, **kwargs)  # type: ignore[arg-type]
 
+    def command(self) -> list[str]:
+        """The command line."""
+        return [
+            self._binary,
+            *("--port", str(self.port), "--unixsocket", self.socket, "--bind", "127.0.0.1"),
+            *("--save", "", "--appendonly", "no", "--dir", str(self.folder)),
+            *("--repl-diskless-sync-delay", "0", *self._options),
+        ]
+
     def start(self) -> Server:
         """Start (again) on the same address, and wait until it is this very process that answers."""
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    self._binary,
-                    *("--port", str(self.port), "--unixsocket", self.socket, "--bind", "127.0.0.1"),
-                    *(
-                        "--save",
-                        "",
-                        "--appendonly",
-                        "no",
-                        "--repl-diskless-sync-delay",
-                        "0",
-                        "--dir",
-                        str(self.folder),
-                        *self._options,
-                    ),
-                ],
-                stdout=log,
-                stderr=log,
-            )
+            self._process = subprocess.Popen(self.command(), stdout=log, stderr=log)
         deadline = time.monotonic() + 10
         while True:
             try:
@@ -117,3 +108,20 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+class SentinelServer(Server):
+    """A Sentinel that watches one master under the name "mymaster", alone and impatient."""
+
+    def __init__(self, binary: str, master: Server) -> None:
+        super().__init__(binary, tcp=True)
+        self._config = self.folder / "sentinel.conf"
+        self._config.write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {self.folder}\n"
+            f"sentinel monitor mymaster 127.0.0.1 {master.port} 1\n"
+            "sentinel down-after-milliseconds mymaster 300\n"
+            "sentinel failover-timeout mymaster 1000\n"
+        )
+
+    def command(self) -> list[str]:
+        return [self._binary, str(self._config), "--sentinel"]
