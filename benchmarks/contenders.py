@@ -13,7 +13,7 @@ from operator import attrgetter, itemgetter
 from typing import Any
 
 import floors
-from threshold import Limiter, MemoryStore, SlidingWindow, TokenBucket
+from threshold import Limiter, MemoryStore, Rate, SlidingWindow, TokenBucket
 
 YEAR = 365 * 86_400
 MOST_KEYS = 200_000
@@ -43,9 +43,11 @@ Build = Callable[[int], Contender]
 def builders() -> dict[str, Build]:
     """Every contender that is installed, by name; each builds one with a limit per year."""
     found: dict[str, Build] = {
-        "threshold token bucket": lambda limit: _ours("threshold token bucket", TokenBucket((limit, YEAR))),
+        "threshold token bucket": lambda limit: _ours(
+            "threshold token bucket", TokenBucket(Rate(limit, per=YEAR))
+        ),
         "threshold sliding window": lambda limit: _ours(
-            "threshold sliding window", SlidingWindow((limit, YEAR))
+            "threshold sliding window", SlidingWindow(Rate(limit, per=YEAR))
         ),
         "floor with lock": lambda limit: _floor("floor with lock", floors.bucket_with_lock(limit, YEAR)),
         "floor without lock": lambda limit: _floor(

@@ -19,7 +19,7 @@ METHOD, PATH = "POST", "/api/posts"
 
 def single(limit: int) -> Policy:
     """One token bucket per client address, over a year."""
-    return Policy(edge=TokenBucket((limit, YEAR)))
+    return Policy(edge=TokenBucket(Rate(limit, per=YEAR)))
 
 
 def whole(limit: int = AMPLE, user_limit: int = AMPLE, ladder: Ladder | None = None) -> Policy:

@@ -15,9 +15,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 sys.path.insert(0, str(Path(__file__).parent))
 
 from policies import METHOD, PATH, TENANT, TIER, USER, single, whole
-from threshold import Caller, Limiter, MemoryStore, Policy, SlidingWindow, Threshold, TokenBucket
+from threshold import Caller, Limiter, MemoryStore, Policy, Rate, SlidingWindow, Threshold, TokenBucket
 
-AMPLE = (10_000_000, 365 * 86_400)
+AMPLE = Rate(10_000_000, per=365 * 86_400)
 
 
 @pytest.mark.parametrize("limit", [TokenBucket(AMPLE), SlidingWindow(AMPLE)], ids=["bucket", "window"])

@@ -10,7 +10,7 @@ from typing import Any
 import floors
 from contenders import YEAR
 from sampling import WorkloadError
-from threshold import Limiter, MemoryStore, TokenBucket
+from threshold import Limiter, MemoryStore, Rate, TokenBucket
 
 LIMIT = 1_000_000_000
 _EVERY = 16
@@ -21,7 +21,7 @@ def measure(seconds: float) -> list[dict[str, Any]]:
     """Run 1, 2 and 4 threads for so long each, on one hot key of ours and of the floors."""
     figures = []
     for threads in (1, 2, 4):
-        limiter = Limiter(TokenBucket((LIMIT, 10 * YEAR)), store=MemoryStore())
+        limiter = Limiter(TokenBucket(Rate(LIMIT, per=10 * YEAR)), store=MemoryStore())
         candidates: list[tuple[str, Callable[[str], object]]] = [
             ("threshold", limiter.acquire),
             ("floor with lock", floors.bucket_with_lock(LIMIT, YEAR)),

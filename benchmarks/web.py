@@ -175,7 +175,8 @@ def _asgi_ratelimit(app: Any, limit: int) -> Any:
     async def authenticate(scope: Any) -> tuple[str, str]:
         return scope["client"][0], "default"
 
-    return RateLimitMiddleware(app, authenticate, MemoryBackend(), {".*": [Rule(day=limit)]})
+    backend: Any = MemoryBackend  # untyped
+    return RateLimitMiddleware(app, authenticate, backend(), {".*": [Rule(day=limit)]})
 
 
 def _flask_limiter(app: Any, limit: int) -> Any:
