@@ -30,6 +30,7 @@ class Agenda:
         self.over = False
         self.end_ns = 0
         self.next_ns = NEVER
+        self.failure: Exception | None = None
         self._waking = False
         self._session = session
         self._instants: array[int] = array("q")
@@ -66,7 +67,7 @@ class Agenda:
             if ended is not None:
                 ended(result)
 
-        Strand(flow, over, self._loop).resume()
+        Strand(flow, over, self.fail, self._loop).resume()
 
     def launch_session(self, flow: Flow) -> None:
         """Run a flow that counts as a session."""
@@ -87,6 +88,13 @@ class Agenda:
         heappush(self._pauses, (until_ns, self._pause_number, strand))
         if self._pauses[0][0] == until_ns:
             self._set_timer()
+
+    def fail(self, error: Exception) -> None:
+        """Take note of something that must not happen, such as a driver that raises, and end the load."""
+        self.failure = self.failure or error
+        if not self.over:
+            self.end_ns = min(self.end_ns, time.monotonic_ns())
+            self.finish()
 
     # ---- the end
 

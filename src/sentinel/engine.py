@@ -78,6 +78,8 @@ class Engine:
         self._beat_number = -1
         self._last_beat = (0.0, 0.0, 0.0)
         self._samples: list[tuple[int, int]] = []
+        self._present = 0.0  # users that a closed load wants, asked for a hundred times a second
+        self._asked_ns = 0
 
     def stop(self) -> None:
         """End the run early but cleanly: no new requests, and the record says "partial"."""
@@ -160,6 +162,8 @@ class Engine:
             if too_late:
                 break
         self._beat()
+        if agenda.failure is not None:
+            raise agenda.failure
 
     def _beat(self) -> None:
         """Hand the second that ends to the recorder; a sliver of one counts with the second before."""
@@ -188,8 +192,10 @@ class Engine:
         now = time.monotonic_ns()
         if self._agenda.over or now >= self._agenda.end_ns:
             return FAILED
-        present = self.scenario.load.rate_at((now - self._start_ns) / NS)
-        return 0 if number < present else now + NS // 20
+        if now >= self._asked_ns:
+            self._present = self.scenario.load.rate_at((now - self._start_ns) / NS)
+            self._asked_ns = now + NS // 100
+        return 0 if number < self._present else now + NS // 20
 
     def _unsent(self) -> np.typing.NDArray[np.int64]:
         return np.array(self._agenda.unstarted() + self._sender.unsent(), np.int64)

@@ -15,7 +15,7 @@ from sentinel.drivers.driver import Headers, Request, Response
 from sentinel.run import OUTCOMES
 from sentinel.scenario import Scenario
 from sentinel.template import Template
-from sentinel.users import Session, Users, fill_headers
+from sentinel.users import LASTING, Session, Users, fill_headers
 
 OK, DENIED, SHED, ERROR = range(len(OUTCOMES))
 _PLAIN = re.compile(r"[A-Za-z0-9._~-]*")
@@ -26,13 +26,16 @@ class Line:
 
     __slots__ = (
         "_body",
+        "_constant_body",
         "_constant_headers",
         "_extracts",
         "_headers",
         "_json",
+        "_lasting",
         "_path",
         "_undo",
         "code",
+        "plain",
         "step",
     )
 
@@ -41,10 +44,15 @@ class Line:
         self.code = series * len(OUTCOMES)
         self._path = Template(step.path)
         self._json = step.body.lstrip().startswith(("{", "["))
-        self._body = bytes(step.payload_bytes) if step.payload_bytes else Template(step.body)
+        self._body = Template(step.body)
+        self._constant_body = None if self._body.names else bytes(step.payload_bytes) or step.body.encode()
         self._headers = [(name, Template(text)) for name, text in step.headers]
         constant = not any(template.names for _, template in self._headers)
         self._constant_headers = Headers(step.headers) if constant else None
+        self._lasting = all(LASTING.issuperset(template.names) for _, template in self._headers)
+        self.plain = (
+            step.mode == "then" and step.probability == 1 and not step.pause_s and step.repeat.times == 1
+        )
         self._extracts = [(extract, reader(extract)) for extract in step.extract]
         self._undo = Template(step.undo.path) if step.undo else None
 
@@ -52,16 +60,24 @@ class Line:
         """Build the request of one session."""
         look_up = session.look_up
         target = self._path.text if not self._path.names else self._path.fill(lambda n: in_path(look_up(n)))
-        headers = self._constant_headers or fill_headers(self._headers, session)
-        if isinstance(self._body, bytes):
-            body = self._body
-        elif self._json and self._body.names:
-            body = self._body.fill(lambda n: in_json(look_up(n))).encode()
-        else:
-            body = self._body.fill(look_up).encode()
+        headers = self._constant_headers or self._filled_headers(session)
+        body = self._constant_body
+        if body is None:
+            body = self._body.fill((lambda n: in_json(look_up(n))) if self._json else look_up).encode()
         return Request(
             self.step.method, target, users.common_headers(session), headers, body, session.user.key
         )
+
+    def _filled_headers(self, session: Session) -> Headers:
+        """Fill in the headers; once per user and token when they depend on nothing else."""
+        if not self._lasting:
+            return fill_headers(self._headers, session)
+        user = session.user
+        known = user.headers.get(self.code)
+        token = user.values["token"]
+        if known is None or known[0] != token:
+            known = user.headers[self.code] = (token, fill_headers(self._headers, session))
+        return known[1]
 
     def judge(self, response: Response) -> tuple[int, str]:
         """Give the outcome (an index into OUTCOMES) of an answer, and what is wrong with it."""
@@ -96,7 +112,7 @@ class Line:
         if not all(session.look_up(name) for name in self._undo.names):
             return None
         target = self._undo.fill(lambda name: in_path(session.look_up(name)))
-        headers = self._constant_headers or fill_headers(self._headers, session)
+        headers = self._constant_headers or self._filled_headers(session)
         return Request(
             self.step.undo.method, target, users.common_headers(session), headers, key=session.user.key
         )
@@ -104,7 +120,8 @@ class Line:
 
 def in_path(value: str) -> str:
     """Quote a value for use in a path or query."""
-    return value if _PLAIN.fullmatch(value) else quote(value, safe="")
+    plain = (value.isalnum() and value.isascii()) or _PLAIN.fullmatch(value)
+    return value if plain else quote(value, safe="")
 
 
 def in_json(value: str) -> str:
@@ -145,7 +162,7 @@ def _picked(path: list[str], body: bytes) -> str | None:
 class Script:
     """Be one application, ready to be played: its lines in groups that go out together."""
 
-    __slots__ = ("application", "groups")
+    __slots__ = ("application", "groups", "single")
 
     def __init__(self, application: Application, lines: list[Line]) -> None:
         self.application = application
@@ -155,6 +172,8 @@ class Script:
                 self.groups[-1].append(line)
             else:
                 self.groups.append([line])
+        plain = len(lines) == 1 and not application.requires and lines[0].plain
+        self.single = lines[0] if plain else None
 
 
 def write_scripts(scenario: Scenario) -> tuple[dict[str, Script], tuple[tuple[str, str], ...]]:

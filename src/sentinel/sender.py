@@ -37,7 +37,10 @@ class Call:
 
     def done(self, response: Response) -> None:
         """Take the answer."""
-        self.sender.answered(self, response)
+        try:
+            self.sender.answered(self, response)
+        except Exception as error:
+            self.sender.agenda.fail(error)
 
 
 class Sender:
@@ -61,7 +64,7 @@ class Sender:
         self.captured: list[str | None] = []
         self.closed = False
         self._driver = driver
-        self._agenda = agenda
+        self.agenda = agenda
         self._recorder = recorder
         self._rows = recorder.rows
         self._max = max_in_flight
@@ -86,8 +89,8 @@ class Sender:
     def answered(self, call: Call, response: Response) -> None:
         """Judge and record an answer, let the next call go, and resume the session."""
         self.in_flight -= 1
-        if response.done_ns >= self._agenda.next_ns:
-            self._agenda.wake()  # do not let a burst of answers hold up what is due
+        if response.done_ns >= self.agenda.next_ns:
+            self.agenda.wake()  # do not let a burst of answers hold up what is due
         line = call.line
         outcome, problem = line.judge(response)
         if outcome == OK and line.step.extract:

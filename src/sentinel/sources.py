@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import cast
 
 from sentinel.errors import ConfigurationError, check_range
 from sentinel.run import Json, JsonObject
 
+_UNIT = 2.0**-53
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
+_STRIDE = 0xD1342543DE82EF95  # odd, and no small multiple of the step: streams start far from each other
 _WORDS = (
     "amber ash bark birch branch brook cedar clay creek dew dusk elm ember fern field fir fog frost "
     "glade grove hazel heath hill iris ivy lake larch leaf lichen maple marsh meadow mist moss oak "
@@ -35,7 +38,7 @@ class Draws:
     __slots__ = ("_state",)
 
     def __init__(self, seed: int, number: int) -> None:
-        self._state = _mixed((seed * _GOLDEN + 0x632BE59BD9B4E019) & _MASK) ^ _mixed(number * _GOLDEN & _MASK)
+        self._state = _start(seed) + number * _STRIDE & _MASK
 
     def bits(self) -> int:
         """Draw 64 random bits."""
@@ -44,7 +47,8 @@ class Draws:
 
     def share(self) -> float:
         """Draw a number from 0 (included) to 1 (not)."""
-        return (self.bits() >> 11) * 2.0**-53
+        state = self._state = self._state + _GOLDEN & _MASK
+        return (_mixed(state) >> 11) * _UNIT
 
     def below(self, limit: int) -> int:
         """Draw an integer from 0 to limit - 1 (limit at most 2**32, so the bias is below one in 2**32)."""
@@ -53,6 +57,11 @@ class Draws:
     def about(self, middle: float, variance: float) -> float:
         """Draw a number from middle - variance to middle + variance, never below 0."""
         return max(0.0, middle + variance * (2 * self.share() - 1))
+
+
+@lru_cache(maxsize=8)
+def _start(seed: int) -> int:
+    return _mixed((seed * _GOLDEN + 0x632BE59BD9B4E019) & _MASK)
 
 
 def _mixed(bits: int) -> int:

@@ -24,13 +24,23 @@ class Command(Protocol):
 
 
 class Strand:
-    """Drive one generator; `ended` is called once with what it returned, FAILED if closed early."""
+    """Drive one generator; `ended` is called once with what it returned, FAILED if closed early.
 
-    __slots__ = ("_busy", "_ended", "_flow", "_loop", "_ready", "_result")
+    An exception in the flow or in a command ends the strand too, after `failed` has been told of it.
+    """
 
-    def __init__(self, flow: Flow, ended: Callable[[int], None], loop: asyncio.AbstractEventLoop) -> None:
+    __slots__ = ("_busy", "_ended", "_failed", "_flow", "_loop", "_ready", "_result")
+
+    def __init__(
+        self,
+        flow: Flow,
+        ended: Callable[[int], None],
+        failed: Callable[[Exception], None],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self._flow = flow
         self._ended: Callable[[int], None] | None = ended
+        self._failed = failed
         self._loop = loop
         self._busy = False
         self._ready = False
@@ -50,13 +60,25 @@ class Strand:
                 self._busy = False
                 self._end(stop.value)
                 return
-            command.start(self)
+            except Exception as error:
+                self._fail(error)
+                return
+            try:
+                command.start(self)
+            except Exception as error:
+                self._fail(error)
+                return
             if not self._ready:
                 self._busy = False
                 return
             result = self._result
         self._busy = False
         self._loop.call_soon(self.resume, result)
+
+    def _fail(self, error: Exception) -> None:
+        self._busy = False
+        self._failed(error)
+        self.close()
 
     def close(self) -> None:
         """Stop where it is."""

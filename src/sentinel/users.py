@@ -9,19 +9,21 @@ from sentinel.scenario import Population
 from sentinel.sources import Draws, Source
 from sentinel.template import Template
 
-_LASTING = frozenset({"user", "tenant", "address"})
+FIXED = frozenset({"user", "tenant", "address"})
+LASTING = FIXED | {"token"}
 
 
 class User:
     """Stand for one user: number, tenant, client address, token, and what earlier sessions extracted."""
 
-    __slots__ = ("common", "completed", "key", "number", "values")
+    __slots__ = ("common", "completed", "headers", "key", "number", "values")
 
     def __init__(self, number: int, population: Population) -> None:
         self.number = number
         self.key = f"user-{number}"
         self.completed: set[str] = set()
         self.common: Headers | None = None
+        self.headers: dict[int, tuple[str, Headers]] = {}
         self.values = {
             "user": str(number),
             "tenant": population.tenants[number % len(population.tenants)],
@@ -50,7 +52,7 @@ class Users:
         self._count = count
         self._users: dict[int, User] = {}
         self._headers = [(name, Template(text)) for name, text in population.headers]
-        self._lasting = all(_LASTING.issuperset(template.names) for _, template in self._headers)
+        self._fixed = all(FIXED.issuperset(template.names) for _, template in self._headers)
 
     def of_session(self, number: int, draws: Draws) -> User:
         """Give the user whose session this is: in turn, but for the share that goes to user 0."""
@@ -72,7 +74,7 @@ class Users:
         known = session.user.common
         if known is None:
             known = fill_headers(self._headers, session)
-            if self._lasting:
+            if self._fixed:
                 session.user.common = known
         return known
 

@@ -512,3 +512,27 @@ def test_sessions_leave_no_garbage_cycles_behind() -> None:
     assert left < 2000, f"{left} objects were only reachable through cycles"
     del driver
     assert len(gc.get_objects()) - before < 5000
+
+
+class Failing(Recording):
+    """A driver with a bug: it raises instead of answering, after a few requests."""
+
+    def send(self, request: Request, done: Done) -> None:
+        if len(self.requests) == 5:
+            raise RuntimeError("a bug in the driver")
+        super().send(request, done)
+
+
+def test_a_driver_that_raises_ends_the_run_with_its_error() -> None:
+    driver = Failing()
+    with pytest.raises(RuntimeError, match="a bug in the driver"):
+        run(scenario(sessions=100, lasting_s=20), driver)
+    assert len(driver.requests) == 5
+    assert driver.closed
+
+
+def test_an_answer_that_cannot_be_judged_ends_the_run_with_its_error() -> None:
+    broken = Recording(lambda request: (None, ""))  # type: ignore[arg-type, return-value]
+    with pytest.raises(TypeError):
+        run(scenario(sessions=100, lasting_s=20), broken)
+    assert broken.closed
