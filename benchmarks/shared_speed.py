@@ -5,8 +5,8 @@
     python benchmarks/shared_speed.py --check    end with status 1 when a bound is missed
 
 One process: batches of about a millisecond take turns, figures are medians, the ratio is that of neighbours.
-Four processes: each contender in turn, several rounds; every call is timed. Before that, each contender has to
-admit exactly its limit to four processes at once.
+Four processes: each contender in turn, several rounds; every call is timed. Before that, each contender has
+to admit exactly its limit to four processes at once.
 """
 
 from __future__ import annotations
