@@ -117,7 +117,7 @@ def _logger() -> Logger:
     """The log of this package, silent until somebody sets logging up. Late: it takes 4 ms to import."""
     import logging
 
-    logger = logging.getLogger("threshold")
+    logger = logging.getLogger("threshold.events")
     logger.addHandler(logging.NullHandler())
     return logger
 

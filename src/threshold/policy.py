@@ -191,17 +191,18 @@ class Policy:
         """Say what a store's outcome means for the request."""
         rules = plan.rules
         assert isinstance(rules, Rules)
-        if outcome.allowed:
-            delay = 0.0
-            if outcome.shadowed and plan.ladder is not None:
-                from random import uniform  # 1 ms for the few policies that ever delay
+        delay = 0.0
+        if outcome.shadowed and plan.ladder is not None and not outcome.blocked_us:
+            # Refusals are held back like everything else: being faster would give the shadow ban away.
+            from random import uniform  # 1 ms for the few policies that ever delay
 
-                low, high = plan.ladder.delay_us
-                delay = uniform(low, high) / SECOND
+            low, high = plan.ladder.delay_us
+            delay = uniform(low, high) / SECOND
+        if outcome.allowed:
             verdict = Verdict(True, 200, outcome, rules, self.headers, delay, outcome.strike > 0)
         else:
             retry = longest_retry(outcome)
-            verdict = Verdict(False, 429, outcome, rules, self.headers, 0.0, False, outcome.banned, retry)
+            verdict = Verdict(False, 429, outcome, rules, self.headers, delay, False, outcome.banned, retry)
         if self.dry_run:
             return Verdict(True, 200, outcome, rules, "none", rehearsed=verdict)
         return verdict

@@ -286,8 +286,13 @@ def test_a_shadow_ban_delays_forgiven_requests_too() -> None:
     assert verdict.warned and verdict.delay >= 1.0
 
 
-def test_a_shadow_ban_does_not_delay_refusals() -> None:
+def test_a_shadow_ban_delays_refusals_too_so_that_none_is_told_by_its_speed() -> None:
     outcome = Outcome(False, [ADMITTED, ADMITTED, REFUSED, ADMITTED], 0, shadowed=True)
+    assert 1.0 <= FULL.conclude(plan_of(FULL, ANYBODY), outcome).delay <= 3.0
+
+
+def test_a_cooldown_or_ban_is_told_at_once() -> None:
+    outcome = Outcome(False, (), 0, blocked_us=5_000_000, shadowed=True)
     assert FULL.conclude(plan_of(FULL, ANYBODY), outcome).delay == 0.0
 
 

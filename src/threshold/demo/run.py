@@ -110,17 +110,17 @@ def serve(settings: Settings, console: Console, *, port: int, workers: int = 1) 
     secret = token_hex(16)
     environment = settings.environment() | {"THRESHOLD_DEMO_SECRET": secret}
     with Server(PROTECTED, environment, workers=workers, port=port) as server:
-        console.print(
-            f"The blog is on [bold]{server.url}[/bold], {settings.pace:g} times faster than real time. Try:"
-        )
-        for line in (
-            f"curl -i {server.url}/blog -H 'X-Tenant: clover-corner'",
-            f"""curl -s {server.url}/auth/token -d '{{"user": "you"}}'""",
-            f"for i in $(seq 120); do curl -s -o /dev/null -w '%{{http_code}} ' {server.url}/nowhere; done",
-        ):
-            console.print(f"  {line}", highlight=False, soft_wrap=True)
-        console.print("Ctrl-C ends it.")
         try:
+            console.print(
+                f"The blog is on [bold]{server.url}[/bold], {settings.pace:g} times faster than real time. Try:"
+            )
+            for line in (
+                f"curl -i {server.url}/blog -H 'X-Tenant: clover-corner'",
+                f"""curl -s {server.url}/auth/token -d '{{"user": "you"}}'""",
+                f"for i in $(seq 120); do curl -s -o /dev/null -w '%{{http_code}} ' {server.url}/nowhere; done",
+            ):
+                console.print(f"  {line}", highlight=False, soft_wrap=True)
+            console.print("Ctrl-C ends it.")
             while True:
                 time.sleep(3600)
         except KeyboardInterrupt:

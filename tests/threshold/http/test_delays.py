@@ -235,3 +235,18 @@ def test_a_call_that_is_pending_after_the_delay_becomes_the_apps(skipping: Any) 
 def test_bounds_that_are_no_numbers_of_requests_are_refused(most: Any, each: Any) -> None:
     with pytest.raises(ConfigurationError, match="max_delayed"):
         Delays(most, each)
+
+
+def test_a_refusal_under_a_shadow_ban_is_no_faster_than_an_answer(skipping: Any, asgi_async: Any) -> None:
+    async def scenario() -> None:
+        app = await shadowed(asgi_async)
+        loop = asyncio.get_running_loop()
+        assert (await asgi_async(app, "/once")).status == 200
+        begin = loop.time()
+        again = await asgi_async(app, "/once")  # a strike that the ladder forgives
+        assert again.one("x-ratelimit-warning") == "true"
+        refused = await asgi_async(app, "/once")
+        assert refused.status == 429 and refused.one("ratelimit").startswith('"/once";r=0')
+        assert loop.time() - begin == pytest.approx(4.0, abs=0.01)
+
+    skipping(scenario())
