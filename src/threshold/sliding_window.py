@@ -26,6 +26,10 @@ COUNT = (1 << COUNT_BITS) - 1
 
 Ring = tuple[int, ...]
 
+Place = tuple[int, int, int, int, int]
+"""What follows from the sub-window an instant lies in: its first microsecond, the first one after it, its
+entry before anything is counted, the least entry that still counts, and the instant its own stops to."""
+
 
 @dataclass(frozen=True, slots=True, init=False)
 class SlidingWindow:
@@ -51,8 +55,8 @@ class SlidingWindow:
     """The most requests in any window."""
     span: int = field(repr=False, compare=False)
     """Sub-windows from the beginning of an entry to the instant from which it no longer counts."""
-    reach: int = field(repr=False, compare=False)
-    """How far behind the current entry the oldest one that counts may be, packed like an entry."""
+    _places: list[Place] = field(repr=False, compare=False)
+    """The place of the last instant asked about: most instants share it with the one before."""
 
     algorithm: ClassVar[str] = "sliding-window"
 
@@ -67,7 +71,7 @@ class SlidingWindow:
         object.__setattr__(self, "width", -(-parsed.period_us // precision))
         object.__setattr__(self, "limit", parsed.limit)
         object.__setattr__(self, "span", precision + 1)
-        object.__setattr__(self, "reach", precision << COUNT_BITS)
+        object.__setattr__(self, "_places", [(0, 0, 0, 0, 0)])
 
     @property
     def capacity(self) -> int:
@@ -94,35 +98,35 @@ class SlidingWindow:
         >>> window.step(state, now=0, cost=1)[0]
         11000000
         """
-        width = self.width
-        slot = now // width
-        empty = slot << COUNT_BITS  # the current sub-window's entry, before anything is counted
+        begin, end, empty, oldest, expiry = self._places[0]
+        if not begin <= now < end:
+            _, _, empty, oldest, expiry = self._place(now)
         live = state
         if state is not None:
             if state[-1] - empty > COUNT:
-                live = state = _clamp(state, slot)
-            if state[1] < empty - self.reach:
-                live = self._live(state, slot)
+                live = state = _clamp(state, empty >> COUNT_BITS)
+            if state[1] < oldest:
+                live = self._live(state, oldest)
         if live is None:
             if cost > self.limit:
                 return NEVER, self.limit, 0, state
             if cost == 0:
                 return 0, self.limit, 0, state
-            return 0, self.limit - cost, (slot + self.span) * width - now, (cost, empty + cost)
+            return 0, self.limit - cost, expiry - now, (cost, empty + cost)
         youngest = live[-1]
         total = live[0] + cost
         left = self.limit - total
-        if left < 0:
+        if left < 0 or cost == 0:
+            reset = (expiry if youngest >= empty else self._end(youngest)) - now
+            if left >= 0:
+                return 0, left, reset, state
             retry = self._retry(live, now, cost) if cost <= self.limit else NEVER
-            return retry, left + cost, self._end(youngest) - now, state
-        if cost == 0:
-            return 0, left, self._end(youngest) - now, state
-        reset = (slot + self.span) * width - now
+            return retry, left + cost, reset, state
         if youngest < empty:
-            return 0, left, reset, (total, *live[1:], empty + cost)
+            return 0, left, expiry - now, (total, *live[1:], empty + cost)
         if len(live) == 2:  # by far the most common, and three times as fast as taking the tuple apart
-            return 0, left, reset, (total, youngest + cost)
-        return 0, left, reset, (total, *live[1:-1], youngest + cost)
+            return 0, left, expiry - now, (total, youngest + cost)
+        return 0, left, expiry - now, (total, *live[1:-1], youngest + cost)
 
     def refund(self, state: Ring | None, now: int, cost: int, at: int) -> Ring | None:
         """Give back a charge of `cost` made at the instant `at`, while its sub-window still counts.
@@ -159,13 +163,21 @@ class SlidingWindow:
         """The instant from which an entry no longer counts."""
         return ((entry >> COUNT_BITS) + self.span) * self.width
 
-    def _live(self, state: Ring, slot: int) -> Ring | None:
+    def _place(self, now: int) -> Place:
+        """Work out the place of an instant, and remember it; one assignment, so that threads may race."""
+        slot = now // self.width
+        begin = slot * self.width
+        oldest = slot - self.precision << COUNT_BITS
+        place = begin, begin + self.width, slot << COUNT_BITS, oldest, (slot + self.span) * self.width
+        self._places[0] = place
+        return place
+
+    def _live(self, state: Ring, oldest: int) -> Ring | None:
         """Drop what has expired; None when nothing counts any more."""
-        oldest = slot - self.precision
         total = state[0]
         for i in range(1, len(state)):
             entry = state[i]
-            if entry >> COUNT_BITS >= oldest:
+            if entry >= oldest:
                 return (total, *state[i:])
             total -= entry & COUNT
         return None
