@@ -162,7 +162,7 @@ def check_command(words: list[str]) -> None:
     """Subcommands and options that a document names are there; nothing is run."""
     import click
 
-    module = {"threshold": "threshold.commands", "sentinel": "sentinel.cli"}[words[0]]
+    module = {"threshold": "threshold.commands", "sentinel": "sentinel.commands"}[words[0]]
     command = importlib.import_module(module).cli
     assert isinstance(command, click.Command)
     context = click.Context(command)

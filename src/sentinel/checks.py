@@ -1,4 +1,8 @@
-"""Hold a run against its pass criteria. A figure that cannot be known does not pass."""
+"""Hold a run against its pass criteria. A figure that cannot be known does not pass.
+
+A percentile of few samples is not known, but it is at most their maximum: an upper bound that even the
+slowest sample keeps holds all the same, and the result says that this is why.
+"""
 
 from __future__ import annotations
 
@@ -105,6 +109,15 @@ def _latency(criterion: Criterion, ticks: list[Tick]) -> CheckResult:
         value = float(times.max)
     else:
         value = times.percentile(float(criterion.figure[1:]))
+    if (
+        value is None
+        and criterion.op in ("<", "<=")
+        and _HOLDS[criterion.op](times.max / 1e6, criterion.value)
+    ):
+        detail = (
+            f"all {times.count} samples within {ms(times.max / 1e6)} ms; too few to tell a {criterion.figure}"
+        )
+        return CheckResult(criterion, None, True, times.count, detail)
     if value is None:
         detail = f"fewer than {SAMPLES_ABOVE} of {times.count} samples lie above it: run longer"
         return CheckResult(criterion, None, False, times.count, detail)

@@ -15,6 +15,10 @@ class TargetError(SentinelError):
     """Report a target that cannot be reached, loaded or may not be loaded with traffic."""
 
 
+class TargetForbidden(TargetError):
+    """Refuse a target that is not this machine and was not allowed by name."""
+
+
 class RecordError(SentinelError, ValueError):
     """Refuse a stored record that is damaged or was written by a newer version."""
 

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from sentinel.errors import ConfigurationError, TargetError
+from sentinel.errors import ConfigurationError, TargetError, TargetForbidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,14 @@ class AppTarget:
         return f"{self.module}:{self.attribute}"
 
 
-def parse_target(text: str, allow: Collection[str] = ()) -> HttpTarget | AppTarget:
+def parse_target(
+    text: str, allow: Collection[str] = (), *, production: bool = False
+) -> HttpTarget | AppTarget:
     """Read a target: http://127.0.0.1:8000, unix:/run/app.sock or module:app.
 
-    allow: host names and addresses that may be loaded although they are not loopback. Raises
-    ConfigurationError for what is no target, TargetError for a host that is neither loopback nor allowed, or
-    that has no address.
+    allow: host names and addresses that may be loaded although they are not loopback. production: needed as
+    well for a host with a public address. Raises ConfigurationError for what is no target, TargetForbidden
+    for a host that is neither loopback nor allowed, TargetError for one that has no address.
 
     >>> parse_target("http://127.0.0.1:8000")
     HttpTarget(host='127.0.0.1', port=8000, tls=False, socket_path=None)
@@ -63,7 +65,8 @@ def parse_target(text: str, allow: Collection[str] = ()) -> HttpTarget | AppTarg
     AppTarget(module='myapp', attribute='app')
     >>> parse_target("http://192.0.2.1/")
     Traceback (most recent call last):
-    sentinel.errors.TargetError: target 192.0.2.1 is not this machine; allow it by name if it may be loaded
+    sentinel.errors.TargetForbidden: target 192.0.2.1 is not this machine; if you may load it, allow it by \
+name: --allow-target 192.0.2.1
     """
     if text.startswith("unix:"):
         path = text.removeprefix("unix:").removeprefix("//")
@@ -73,10 +76,10 @@ def parse_target(text: str, allow: Collection[str] = ()) -> HttpTarget | AppTarg
     if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", text):
         module, _, attribute = text.partition(":")
         return AppTarget(module, attribute)
-    return _parse_url(text, allow)
+    return _parse_url(text, allow, production)
 
 
-def _parse_url(text: str, allow: Collection[str]) -> HttpTarget:
+def _parse_url(text: str, allow: Collection[str], production: bool) -> HttpTarget:
     parts = urlsplit(text)
     try:
         port = parts.port
@@ -87,16 +90,23 @@ def _parse_url(text: str, allow: Collection[str]) -> HttpTarget:
     if parts.path not in ("", "/") or parts.query or parts.username:
         raise ConfigurationError(f"target is {text!r}; leave out path, query and user: steps bring their own")
     tls = parts.scheme == "https"
-    if parts.hostname not in allow:
-        _check_loopback(parts.hostname)
+    _check_permission(parts.hostname, parts.hostname in allow, production)
     return HttpTarget(parts.hostname, port or (443 if tls else 80), tls)
 
 
-def _check_loopback(host: str) -> None:
-    """Refuse a host unless every address it has is loopback."""
+def _check_permission(host: str, allowed: bool, production: bool) -> None:
+    """Refuse a host unless all its addresses are loopback, or it was allowed by name; a public one by flag
+    too."""
     try:
         found = socket.getaddrinfo(host, None)
     except (OSError, UnicodeError) as error:
         raise TargetError(f"target {host} has no address: {error}") from None
-    if not all(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_loopback for entry in found):
-        raise TargetError(f"target {host} is not this machine; allow it by name if it may be loaded")
+    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+    if all(address.is_loopback for address in addresses):
+        return
+    if not allowed:
+        raise TargetForbidden(
+            f"target {host} is not this machine; if you may load it, allow it by name: --allow-target {host}"
+        )
+    if not production and any(address.is_global for address in addresses):
+        raise TargetForbidden(f"target {host} has a public address; if you mean to load it, add --production")

@@ -41,7 +41,13 @@ def conclude(
         return Verdict(ExitCode.CHECK_FAILED, sentence, results, comparison)
     if comparison is not None and comparison.state == "regression":
         return Verdict(ExitCode.REGRESSION, comparison.statement.capitalize(), results, comparison)
-    held = f"all {len(results)} criteria hold" if results else "no criteria were set"
+    held = (
+        f"all {len(results)} criteria hold"
+        if len(results) > 1
+        else "its criterion holds"
+        if results
+        else "no criteria were set"
+    )
     partial = ", on a run that was stopped early" if record.status == "partial" else ""
     after = f"; {comparison.statement}" if comparison is not None else ""
     return Verdict(ExitCode.PASS, f"PASSED: {held}{partial}{after}", results, comparison)

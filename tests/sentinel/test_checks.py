@@ -57,9 +57,16 @@ def test_a_proven_excess_fails_and_no_audit_proves_nothing(run: RunRecord) -> No
 
 
 def test_a_percentile_that_too_few_samples_lie_above_does_not_pass(simulate: Simulate) -> None:
-    result = judge(simulate([20.0] * 10), "p99 < 10s")
+    result = judge(simulate([20.0] * 10), "p99 < 10ms")
     assert not result.passed and result.observed is None
     assert "fewer than 10 of" in result.detail and "run longer" in result.detail
+    assert not judge(simulate([20.0] * 10), "p99 > 10ms").passed
+
+
+def test_a_bound_that_even_the_slowest_of_few_samples_keeps_holds_and_says_why(simulate: Simulate) -> None:
+    result = judge(simulate([20.0] * 10), "p99 < 10s")
+    assert result.passed and result.observed is None
+    assert "samples within" in result.detail and "too few to tell a p99" in result.detail
 
 
 def test_a_series_that_was_never_requested_does_not_pass(run: RunRecord) -> None:

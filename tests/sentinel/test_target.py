@@ -29,7 +29,7 @@ def test_an_application_is_named_by_module_and_attribute() -> None:
 
 @pytest.mark.parametrize("text", ["http://192.0.2.1", "http://10.0.0.1:8000", "http://[2001:db8::1]"])
 def test_other_machines_are_refused_unless_allowed_by_name(text: str) -> None:
-    with pytest.raises(TargetError, match="is not this machine; allow it by name"):
+    with pytest.raises(TargetError, match="is not this machine; if you may load it, allow it by name"):
         parse_target(text)
     host = text.removeprefix("http://").strip("[]").removesuffix(":8000")
     allowed = parse_target(text, allow=[host])

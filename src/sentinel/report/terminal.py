@@ -1,4 +1,4 @@
-"""The report for a terminal: the verdict, then what it rests on, within 80 columns if need be."""
+"""The report for a terminal: what the verdict rests on, then the verdict, within 80 columns if need be."""
 
 from __future__ import annotations
 
@@ -29,10 +29,7 @@ def show(console: Console, report: Report) -> None:
     colour = _COLOURS.get(int(verdict.exit_code), "red")
     parts: list[RenderableType] = [
         Text(f"{record.started_at}, {record.seconds} s, {record.model} model, run {record.id}", style="dim"),
-        Panel(Text(verdict.sentence, style="bold"), title=name, title_align="left", border_style=colour),
     ]
-    if verdict.checks:
-        parts.append(_checks(report))
     rows = [_row(phase.name, found) for phase, found in analysis.phases]
     parts.append(_table(_FIGURES, [*rows, _row("whole run", analysis.total)], last_bold=True))
     series = [_row(f"{application}/{step}", found) for (application, step), found in analysis.series.items()]
@@ -44,6 +41,11 @@ def show(console: Console, report: Report) -> None:
         parts.append(_overhead(report.overhead, report.budget_us))
     if verdict.comparison is not None:
         parts.append(_comparison(verdict.comparison))
+    if verdict.checks:
+        parts.append(_checks(report))
+    parts.append(
+        Panel(Text(verdict.sentence, style="bold"), title=name, title_align="left", border_style=colour)
+    )
     console.print(Group(*parts))
 
 
@@ -94,7 +96,7 @@ def _row(name: str, found: Figures) -> tuple[str, ...]:
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, last_bold: bool = False) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
     for number, title in enumerate(head):
-        table.add_column(title, justify="right" if number else "left", overflow="fold")
+        table.add_column(title, justify="right" if number else "left", overflow="fold", no_wrap=not number)
     kept = list(rows)
     for number, row in enumerate(kept):
         table.add_row(*map(Text, row), style="bold" if last_bold and number == len(kept) - 1 else None)

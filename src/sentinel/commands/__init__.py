@@ -1,0 +1,24 @@
+"""The subcommands of `sentinel`, one file each: arguments in, exit status out; the work is done elsewhere."""
+
+from __future__ import annotations
+
+import click
+
+from sentinel.commands.run import run
+from sentinel.commands.scenarios import scenarios
+
+__all__ = ["cli"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="threshold", prog_name="sentinel")
+def cli() -> None:
+    """Load tests that prove what a rate limiter costs, what it admits, and what the app behind it bears.
+
+    Exit status: 0 passed, 1 wrong usage, 2 a check failed, 3 a regression, 4 VOID (the run proves nothing),
+    5 the target cannot be reached.
+    """
+
+
+for command in (run, scenarios):
+    cli.add_command(command)

@@ -1,0 +1,77 @@
+"""Options that several commands share, each defined once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def default_history() -> Path:
+    """Give the history to use when none is named: SENTINEL_DB, else a file among the user's state."""
+    named = os.environ.get("SENTINEL_DB")
+    if named:
+        return Path(named)
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "sentinel" / "history.db"
+
+
+def db(command: Function) -> Function:
+    """Add --db."""
+    return click.option(
+        "--db",
+        type=FILE,
+        default=default_history,
+        show_default="$SENTINEL_DB, else ~/.local/state/sentinel/history.db",
+        help="The history of runs, a SQLite file; made if it does not exist.",
+    )(command)
+
+
+def permission(command: Function) -> Function:
+    """Add --allow-target and --production."""
+    command = click.option(
+        "--production",
+        is_flag=True,
+        help="Say that you mean it: needed as well for an allowed host with a public address.",
+    )(command)
+    return click.option(
+        "--allow-target",
+        multiple=True,
+        metavar="HOST",
+        help="A host that may be loaded although it is not this machine; can be repeated.",
+    )(command)
+
+
+def files(*kinds: str) -> Callable[[Function], Function]:
+    """Add one option per kind of report file, such as --json FILE."""
+    words = {
+        "json": "JSON (schema in the docs)",
+        "html": "one self-contained HTML page",
+        "junit": "JUnit XML",
+        "md": "markdown for a pull request",
+    }
+
+    def add(command: Function) -> Function:
+        for kind in reversed(kinds):
+            command = click.option(
+                f"--{kind}",
+                f"{kind}_file",
+                type=FILE,
+                help=f"Write the report to this file as {words[kind]}.",
+            )(command)
+        return command
+
+    return add
+
+
+def write(path: Path | None, text: str) -> None:
+    """Write a report's text to a file, if one was asked for, making its folder."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")

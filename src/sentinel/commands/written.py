@@ -1,0 +1,38 @@
+"""A run's report in every form that was asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sentinel.commands.options import write
+from sentinel.report.cases import run_cases
+from sentinel.report.document import Report, document, to_json
+from sentinel.report.junit_xml import junit
+from sentinel.report.markdown import markdown
+from sentinel.report.page import page
+
+
+def as_json(report: Report) -> str:
+    """Write it as JSON."""
+    return to_json(document(report))
+
+
+def as_junit(report: Report) -> str:
+    """Write it as JUnit XML."""
+    record = report.record
+    return junit(
+        run_cases(report),
+        suite=str(record.scenario.get("name", record.id)),
+        timestamp=record.started_at,
+        seconds=float(record.seconds),
+    )
+
+
+FORMS = {"json": as_json, "html": page, "junit": as_junit, "md": markdown}
+
+
+def write_report(report: Report, paths: dict[str, Path | None]) -> None:
+    """Write the files that were asked for."""
+    for kind, path in paths.items():
+        if path is not None:
+            write(path, FORMS[kind](report))
