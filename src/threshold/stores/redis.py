@@ -30,6 +30,35 @@ __all__ = ["AsyncFallbackStore", "AsyncRedisStore", "FallbackStore", "RedisStore
 
 
 class RedisStore(RedisFront):
+    """Keep state on a Redis (6.2 and later) or Valkey (7.2 and later) server, for blocking code.
+
+    One decision is one round trip, decided by the server's clock. Threads share a store; a forked child opens
+    connections of its own. Needs `pip install "threshold[redis]"`.
+
+    Args:
+        server: redis://, rediss:// or unix:// URL, `redis+sentinel://host:port,host:port/service`,
+            `redis+cluster://host:port,host:port`, or a client of redis-py that stays yours. Of a client, its
+            address, credentials and TLS are used; its time-outs, retries and decoding are not.
+        budget: seconds one decision may take, connecting included, 0.001 to 10. Beyond it there is no
+            answer but `StoreUnavailable`, and whether it was charged is unknown: it is never asked again.
+        prefix: opens every key name, 1 to 12 characters. Stores with another prefix share nothing.
+        secret: up to 64 bytes that key the hash of names; the same in every process.
+        remember: seconds for which a certain refusal may be answered from memory, 0 to 1. A reset made by
+            another process takes up to that long to show.
+        probe_interval: seconds between attempts while the server does not answer, 0.01 to 60.
+        on_trouble: called with ("opened", why), ("closed", why) or ("warning", what).
+        clock: instant in integer microseconds, for tests; default: the server's clock.
+
+    Raises:
+        ConfigurationError: for an option that cannot work, a client that is awaited, or one that reads from
+            replicas. Nothing is asked of the server yet: it may be away, and come later.
+
+    >>> store = RedisStore("redis://localhost:6379/0", budget=0.05)
+    >>> store.budget
+    0.05
+    >>> store.close()
+    """
+
     blocking: ClassVar[bool] = True
     asynchronous: ClassVar[bool] = False
 

@@ -28,6 +28,25 @@ from .wire import state_of
 
 
 class AsyncRedisStore(RedisFront):
+    """`RedisStore` for asyncio. Takes the same arguments, and clients of `redis.asyncio`.
+
+    Decisions asked for in the same turn of the event loop share one command and one round trip; one that is
+    alone is not delayed. Each event loop has connections of its own, closed by `aclose` on that loop.
+
+    >>> import asyncio
+    >>> from threshold import AsyncLimiter, StoreUnavailable, TokenBucket
+    >>> async def main():
+    ...     store = AsyncRedisStore("redis://127.0.0.1:9/0")  # nobody listens there
+    ...     try:
+    ...         await AsyncLimiter(TokenBucket("5/minute"), store).acquire("ann")
+    ...     except StoreUnavailable as error:
+    ...         return str(error).endswith("nothing was charged")
+    ...     finally:
+    ...         await store.aclose()
+    >>> asyncio.run(main())
+    True
+    """
+
     asynchronous: bool = True
 
     def __init__(
