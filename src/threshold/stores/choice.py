@@ -73,7 +73,7 @@ def choose_store(
     own = shared_name(name, argv)
     try:
         shared = SharedMemoryStore(own, max_keys)
-    except ThresholdError as error:
+    except (ThresholdError, OSError) as error:
         reason = f"MemoryStore although {evidence}, because shared memory cannot be had here ({error})"
         return Choice(MemoryStore(max_keys), f"{reason}: each process counts for itself", True)
     return Choice(shared, f"SharedMemoryStore {own!r}, because {evidence}", False)
@@ -113,7 +113,11 @@ def shared_name(name: str, argv: Sequence[str]) -> str:
     >>> shared_name("api", ["a"]) == shared_name("api", ["a"]) != shared_name("api", ["b"])
     True
     """
-    app = "\0".join([str(Path.cwd()), *argv, name])
+    try:
+        folder = str(Path.cwd())
+    except OSError:  # it was deleted
+        folder = ""
+    app = "\0".join([folder, *argv, name])
     digest = hashlib.blake2b(app.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
     return f"auto-{_PLAIN.sub('-', name)[:40]}-{digest}"
 

@@ -24,7 +24,9 @@ write_check_and_low: Final = struct.Struct("2q").pack_into
 """Write the two words of a charge, the check first: a death in between leaves the later instant there."""
 
 
-def take_from_bucket(bucket: TokenBucket, table: Table, lock: ProcessLock, clock: Clock, other: Take) -> Take:
+def take_from_bucket(
+    bucket: TokenBucket, table: Table, lock: ProcessLock, nanoseconds: Clock, other: Take
+) -> Take:
     """Take from a bucket that stands where it stood last; anything else goes the `other` way."""
     words, memory, known = table.words, table.memory, table.places.known
     step, drain = bucket.step, bucket.drain
@@ -47,7 +49,7 @@ def take_from_bucket(bucket: TokenBucket, table: Table, lock: ProcessLock, clock
                     and not high
                     and not words[COMMIT]
                 ):
-                    found = step(low, clock(), cost)
+                    found = step(low, nanoseconds() // 1000, cost)
                     after = found[3]
                     if after is None or after == low:
                         return found
@@ -62,7 +64,7 @@ def take_from_bucket(bucket: TokenBucket, table: Table, lock: ProcessLock, clock
 
 
 def take_any(
-    rule: Rule, table: Table, lock: ProcessLock, clock: Clock, decide: Callable[[Plan], Outcome]
+    rule: Rule, table: Table, lock: ProcessLock, nanoseconds: Clock, decide: Callable[[Plan], Outcome]
 ) -> Take:
     """Take from any limit; a new key in a crowded table is left to `decide`."""
     words, rooms, known, place_of = table.words, table.rooms, table.places.known, table.places.of
@@ -77,7 +79,7 @@ def take_any(
                     lock.wait()
                 if words[COMMIT]:
                     table.journal.recover()
-                now = clock()
+                now = nanoseconds() // 1000
                 state = table.load(place, limit, now)
                 if state is not None:
                     found = step(state, now, cost)

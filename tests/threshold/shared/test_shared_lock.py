@@ -139,7 +139,7 @@ def test_a_child_does_not_inherit_the_lock_of_a_fork_in_mid_decision(store: Shar
         leave.wait(20)
         return 0
 
-    store._clock = slow_clock
+    store._nanoseconds = slow_clock
     plan = Plan((_RULE,), (_RULE.scope + "ann",))
     thread = threading.Thread(target=store.decide, args=(plan,))
     thread.start()

@@ -22,7 +22,8 @@ from random import Random
 from threshold import SlidingWindow, StoreUnavailable, TokenBucket
 from threshold.plan import Plan, Rule
 from threshold.stores.base import bind
-from threshold.stores.shared import SharedMemoryStore, monotonic_us
+from threshold.stores.memory import monotonic_us
+from threshold.stores.shared import SharedMemoryStore
 
 SIZE = 8
 MAX_KEYS = 2_000
