@@ -201,7 +201,7 @@ def missed(single: list[Pair], policy: list[Pair], together: list[Crowd]) -> lis
     """The bounds that these figures miss."""
     found = [
         f"{pair.what}: {pair.ratio:.2f} times MemoryStore, at most {MOST_RATIO:g}"
-        for pair in (*single[:4], *policy)
+        for pair in single
         if pair.ratio > MOST_RATIO
     ]
     if policy[0].shared_us > MOST_POLICY_US:

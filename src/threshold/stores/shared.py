@@ -96,6 +96,8 @@ class SharedMemoryStore:
         self._words = file.words
         self._lock = ProcessLock(file.path, file.lock_fd, float(timeout))
         self._table = Table(file.memory, file.words, file.header.geometry, file.header.secret)
+        self._place_of = self._table.places.of
+        self._known = self._table.places.known.get
 
     @staticmethod
     def remove(name: str, directory: str | os.PathLike[str] | None = None) -> bool:
@@ -139,8 +141,7 @@ class SharedMemoryStore:
         Raises:
             StoreUnavailable: when another process holds the lock longer than `timeout`.
         """
-        place = self._table.places.of
-        known = self._table.places.known.get
+        place, known = self._place_of, self._known
         places = [known(key) or place(key) for key in plan.keys]
         culprit = None if plan.abuse is None else known(plan.abuse) or place(plan.abuse)
         lock = self._lock

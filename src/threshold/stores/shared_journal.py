@@ -11,9 +11,8 @@ Everything here runs under the lock.
 from __future__ import annotations
 
 import struct
-import zlib
-from collections.abc import Callable
 from mmap import mmap
+from zlib import crc32
 
 from ..errors import StoreUnavailable
 from .shared_layout import COMMIT, DAMAGED, JOURNAL, MOST_WRITES, RECOVERED, WORD
@@ -22,14 +21,8 @@ Writes = dict[int, int]
 """What one decision is about to write: word number to value, a signed 64-bit integer."""
 
 _START = JOURNAL * WORD
-_PACKERS: list[Callable[..., None]] = []
-
-
-def _pack_into(count: int) -> Callable[..., None]:
-    """A function that packs so many word numbers and so many values."""
-    if not _PACKERS:
-        _PACKERS.extend(struct.Struct(f"{2 * size}q").pack_into for size in range(64))
-    return _PACKERS[count] if count < 64 else struct.Struct(f"{2 * count}q").pack_into
+_PACK_INTO = [struct.Struct(f"{2 * count}q").pack_into for count in range(32)]
+"""Pack so many word numbers, and so many values."""
 
 
 class Journal:
@@ -49,8 +42,11 @@ class Journal:
             return
         if count > MOST_WRITES:
             raise StoreUnavailable(f"one plan would change {count:,} words; give it fewer limits")
-        _pack_into(count)(self._memory, _START, *writes, *writes.values())
-        words[COMMIT] = count << 32 | zlib.crc32(self._memory[_START : _START + 2 * count * WORD])
+        if count < 32:
+            _PACK_INTO[count](self._memory, _START, *writes, *writes.values())
+        else:
+            struct.pack_into(f"{2 * count}q", self._memory, _START, *writes, *writes.values())
+        words[COMMIT] = count << 32 | crc32(self._memory[_START : _START + 2 * count * WORD])
         for word, value in writes.items():
             words[word] = value
         words[COMMIT] = 0
@@ -67,7 +63,7 @@ class Journal:
             data = self._memory[_START : _START + 2 * count * WORD]
             numbers = struct.unpack(f"{2 * count}q", data)
             targets = numbers[:count]
-            if zlib.crc32(data) == mark & 0xFFFF_FFFF and min(targets) > COMMIT and max(targets) < len(words):
+            if crc32(data) == mark & 0xFFFF_FFFF and min(targets) > COMMIT and max(targets) < len(words):
                 for word, value in zip(targets, numbers[count:], strict=True):
                     words[word] = value
                 words[RECOVERED] += 1
