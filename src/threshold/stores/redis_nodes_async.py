@@ -15,8 +15,9 @@ from ..errors import StoreUnavailable
 from .circuit import Circuit
 from .cluster_slots import Address, KeysApart, Slots
 from .faults import Moved, moved
+from .redis_batch import Pack
 from .redis_client import Target, connection_kwargs, sentinel_kwargs
-from .redis_line import Pack, RedisLine
+from .redis_line import RedisLine
 from .redis_nodes import CLUSTER_SLOTS, MOST_REDIRECTIONS
 from .redis_parts import Answer
 from .wire import Ask, numbers_of, outcome_at
