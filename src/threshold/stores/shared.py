@@ -18,6 +18,7 @@ from .. import engine
 from ..errors import ConfigurationError
 from ..escalation import AbuseState
 from ..plan import Limit, Outcome, Plan, Rule, State
+from ..sliding_window import SlidingWindow
 from ..token_bucket import TokenBucket
 from . import shared_cells as cells
 from . import shared_file
@@ -28,7 +29,7 @@ from .shared_layout import COMMIT, COUNT, DAMAGED, OVERFLOWED, RECOVERED
 from .shared_lock import TRY, UNLOCK, ProcessLock, flock
 from .shared_place import Place
 from .shared_table import Table
-from .shared_take import take_any, take_from_bucket
+from .shared_take import take_any, take_from_bucket, take_from_ring
 
 DEFAULT_MAX_KEYS = 100_000
 _ROWS_WHEN_FULL = 2
@@ -169,6 +170,8 @@ class SharedMemoryStore:
         take = take_any(rule, self._table, self._lock, self._nanoseconds, self.decide)
         if isinstance(limit, TokenBucket):
             return take_from_bucket(limit, self._table, self._lock, self._nanoseconds, take)
+        if isinstance(limit, SlidingWindow):
+            return take_from_ring(limit, self._table, self._lock, self._nanoseconds, take)
         return take
 
     def refund(self, plan: Plan, at: int) -> None:

@@ -19,8 +19,8 @@ from .shared_journal import Journal, Writes
 from .shared_layout import CELL, COUNT, FRESH, HAND, SETTLED, WORD, Geometry
 from .shared_place import Place
 
-BUCKET_WORDS: Final = struct.Struct("7q").unpack_from
-"""Read what matters of a token bucket's cell: digest, digest, meta, check, low, high, drain."""
+BUCKET_WORDS: Final = struct.Struct("q8x5q").unpack_from
+"""Read what matters of a token bucket's cell: half the digest, meta, check, low, high, drain."""
 
 Reader = Callable[[int], tuple[int, int, cells.Payload]]
 """Read the meta word, the check and the payload of a cell."""
@@ -95,7 +95,7 @@ class Rooms:
 
     def at_rest(self, cell: int, now: int) -> bool:
         """Tell whether a used cell may be forgotten. Not if it is damaged: nobody knows what it held."""
-        _, _, meta, _, low, high, drain = BUCKET_WORDS(self._memory, cell * WORD)
+        _, meta, _, low, high, drain = BUCKET_WORDS(self._memory, cell * WORD)
         if not meta:
             return False
         if meta == BUCKET_META:

@@ -42,10 +42,13 @@ CELL_WORDS: Final = struct.Struct("16q").unpack_from
 """Read a whole cell, or a whole extent."""
 
 RING_WORDS: Final = {
-    cells.shape(RING, length): struct.Struct(f"{PAYLOAD + length}q").unpack_from
+    cells.shape(RING, length): struct.Struct(f"q8x{2 + length}q").unpack_from
     for length in range(2, INLINE + 1)
 }
-"""Read what matters of the cell of a ring without extents, by its meta word."""
+"""Read what matters of a ring without extents, by its meta word: half the digest, meta, check, payload.
+
+Half the digest is enough to see that a key still stands where it was found by the whole of it.
+"""
 
 Limiting = Limit | Ladder
 
@@ -93,23 +96,17 @@ class Table:
         if cell:  # most often it stands where it stood, in the same shape
             shape = place.meta
             if shape == BUCKET_META:
-                first, second, meta, check, low, high, drain = BUCKET_WORDS(self.memory, cell << 3)
-                if (
-                    first == place.first
-                    and second == place.second
-                    and meta == shape
-                    and check == low ^ drain ^ first
-                    and not high
-                ):
+                first, meta, check, low, high, drain = BUCKET_WORDS(self.memory, cell << 3)
+                if first == place.first and meta == shape and check == low ^ drain ^ first and not high:
                     place.payload = (low, 0, drain)
                     return low
             elif shape in RING_WORDS:
                 content = RING_WORDS[shape](self.memory, cell << 3)
-                if content[0] == place.first and content[1] == place.second and content[META] == shape:
-                    place.payload = payload = content[PAYLOAD:]
+                if content[0] == place.first and content[1] == shape:
+                    place.payload = payload = content[3:]
                     total = sum(payload)
                     place.shape_and_sum = shaped = shape + total
-                    if content[CHECK] == (shaped & MASK) ^ place.first:
+                    if content[2] == (shaped & MASK) ^ place.first:
                         return (total - payload[0] & COUNT_MASK, *payload[1:])
         if not self.find(place):
             return None

@@ -10,15 +10,16 @@ from collections.abc import Callable
 from typing import Final
 
 from ..plan import Found, Outcome, Plan, Rule
+from ..sliding_window import COUNT as COUNT_MASK
 from ..sliding_window import SlidingWindow
 from ..token_bucket import TokenBucket
 from .base import Clock, Take
-from .shared_cells import CHECK, KIND, RING, TOP
+from .shared_cells import CHECK, KIND, MASK, PAYLOAD, RING, TOP
 from .shared_journal import Writes
 from .shared_layout import COMMIT, COUNT, WORD
 from .shared_lock import TRY, UNLOCK, ProcessLock, flock
 from .shared_rooms import BUCKET_WORDS
-from .shared_table import Table
+from .shared_table import RING_WORDS, Table
 
 write_check_and_low: Final = struct.Struct("2q").pack_into
 """Write the two words of a charge, the check first: a death in between leaves the later instant there."""
@@ -40,15 +41,9 @@ def take_from_bucket(
                 if flock(lock.fd, TRY):
                     lock.wait()
                 cell = place.cell * WORD
-                first, second, _, check, low, high, _ = BUCKET_WORDS(memory, cell)
+                first, _, check, low, high, _ = BUCKET_WORDS(memory, cell)
                 seal = first ^ drain
-                if (
-                    first == place.first
-                    and second == place.second
-                    and check == low ^ seal
-                    and not high
-                    and not words[COMMIT]
-                ):
+                if first == place.first and check == low ^ seal and not high and not words[COMMIT]:
                     found = step(low, nanoseconds() // 1000, cost)
                     after = found[3]
                     if after is None or after == low:
@@ -56,6 +51,59 @@ def take_from_bucket(
                     if 0 <= after < TOP:
                         write_check_and_low(memory, cell + CHECK * WORD, after ^ seal, after)
                         return found
+            finally:
+                flock(lock.fd, UNLOCK)
+        return other(key, cost)
+
+    return take
+
+
+def take_from_ring(
+    window: SlidingWindow, table: Table, lock: ProcessLock, nanoseconds: Clock, other: Take
+) -> Take:
+    """Take from a ring that stands where it stood, in the shape it had; else go the `other` way."""
+    words, memory, known, step = table.words, table.memory, table.places.known, window.step
+
+    def take(key: str, cost: int) -> Found:
+        place = known.get(key)
+        if place is None or not place.cell or place.meta not in RING_WORDS:
+            return other(key, cost)
+        with lock.threads:
+            try:
+                if flock(lock.fd, TRY):
+                    lock.wait()
+                cell, shape, first = place.cell, place.meta, place.first
+                content = RING_WORDS[shape](memory, cell << 3)
+                payload = content[3:]
+                total = sum(payload)
+                if (
+                    content[0] == first
+                    and content[1] == shape
+                    and content[2] == (shape + total & MASK) ^ first
+                    and not words[COMMIT]
+                ):
+                    before = payload[-1]
+                    state = (total - payload[0] & COUNT_MASK, *payload[1:])
+                    found = step(state, nanoseconds() // 1000, cost)
+                    after = found[3]
+                    if after is state or after is None:
+                        return found
+                    youngest = after[-1]
+                    length = len(payload)
+                    if (  # only the count of the youngest sub-window grew: see Table.bump
+                        len(after) == length
+                        and 0 < youngest - before <= COUNT_MASK - (before & COUNT_MASK)
+                        and after[1] in (payload[1], youngest)
+                    ):
+                        words[cell + PAYLOAD - 1 + length] = youngest
+                        words[cell + CHECK] = (shape + total + youngest - before & MASK) ^ first
+                        return found
+                    place.payload = payload
+                    place.shape_and_sum = shape + total
+                    writes: Writes = {}
+                    table.save(writes, place, window, after)
+                    table.journal.commit(writes)
+                    return found
             finally:
                 flock(lock.fd, UNLOCK)
         return other(key, cost)
