@@ -17,9 +17,11 @@ Pack = Callable[[Sequence[Ask], bool], bytes]
 class Batch:
     """Decisions that share one command and one reply."""
 
-    __slots__ = ("asks", "by_text", "since", "waiters")
+    __slots__ = ("asks", "by_text", "kind", "since", "waiters")
 
-    def __init__(self, since: float) -> None:
+    def __init__(self, since: float, kind: object) -> None:
+        self.kind = kind
+        """What keeps these decisions apart from others; None when nothing does."""
         self.asks: list[Ask] = []
         self.waiters: list[asyncio.Future[Any]] = []
         self.since = since
