@@ -70,6 +70,9 @@ SENTINEL_MAY_USE = {
     "threshold.testing": set(threshold.testing.__all__),
     "threshold.asgi": {"ThresholdMiddleware", "Cached"},
     "threshold.wsgi": {"ThresholdMiddleware", "Cached"},
+    "threshold.stores.shared": {"SharedMemoryStore"},
+    "threshold.stores.redis_async": {"AsyncRedisStore"},
+    "threshold.demo.settings": {"Settings"},
 }
 
 

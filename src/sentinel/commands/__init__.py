@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import click
 
+from sentinel.commands.audit import audit_command
+from sentinel.commands.history import baseline, compare, history, merge, report
+from sentinel.commands.overhead import overhead
 from sentinel.commands.run import run
 from sentinel.commands.scenarios import scenarios
 
@@ -20,5 +23,5 @@ def cli() -> None:
     """
 
 
-for command in (run, scenarios):
+for command in (run, audit_command, overhead, baseline, compare, history, report, scenarios, merge):
     cli.add_command(command)

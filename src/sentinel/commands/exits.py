@@ -27,6 +27,10 @@ def invoke(command: click.Command, arguments: Sequence[str]) -> int:
         return _say(str(error), ExitCode.USAGE)
     except (TargetError, StoreUnavailable) as error:
         return _say(str(error), ExitCode.UNREACHABLE)
+    except ModuleNotFoundError as error:
+        if error.name != "redis":
+            raise
+        return _say("a Redis store needs redis: pip install 'threshold[redis]'", ExitCode.USAGE)
     except (ConfigurationError, RecordError, ThresholdError, OSError, sqlite3.Error) as error:
         return _say(str(error), ExitCode.USAGE)
     return result if isinstance(result, int) else ExitCode.PASS

@@ -65,7 +65,7 @@ def _imported(name: str) -> Scenario:
 def change(scenario: Scenario, changes: Changes) -> Scenario:
     """Apply the command line; raise ConfigurationError for a combination that makes no scenario.
 
-    >>> quick = change(find("launch-day"), Changes(profile="spike", duration_s=20, rate=5))
+    >>> quick = change(find("launch-day"), Changes(profile="spike", duration_s=20.0, rate=5))
     >>> quick.unit, quick.load.duration_s, quick.load.peak
     ('sessions/s', 20.0, 50.0)
     """

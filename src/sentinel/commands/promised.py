@@ -10,9 +10,7 @@ import click
 from sentinel.commands import values
 from sentinel.commands.options import Function
 from sentinel.promise import Algorithm, Promise, promise_of
-from threshold import Rate
-
-PRECISION = 60  # sub-windows of threshold's own sliding window
+from threshold import Rate, SlidingWindow
 
 
 def promised_options(about: str, *, required: bool = False) -> Callable[[Function], Function]:
@@ -22,7 +20,7 @@ def promised_options(about: str, *, required: bool = False) -> Callable[[Functio
         command = click.option(
             "--precision",
             type=click.IntRange(0, 1_000_000),
-            help=f"Sub-windows of a sliding window; 0 for one that logs exactly.  [default: {PRECISION}]",
+            help="Sub-windows of a sliding window; 0 for one that logs exactly.  [default: threshold's own]",
         )(command)
         command = click.option(
             "--burst",
@@ -46,7 +44,7 @@ def promised_options(about: str, *, required: bool = False) -> Callable[[Functio
 def promised(rate: Rate, algorithm: str, burst: int | None, precision: int | None) -> Promise:
     """Build the promise; raise ConfigurationError for an option the algorithm does not have."""
     if algorithm == "sliding-window" and precision is None:
-        precision = PRECISION
+        precision = SlidingWindow(rate).precision
     return promise_of(
         cast(Algorithm, algorithm), rate.limit, rate.period_us, burst=burst, precision=precision or None
     )

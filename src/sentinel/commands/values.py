@@ -24,8 +24,8 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|µs|ms|s|min|m|h|)")
 def duration(low: float, high: float) -> Callable[[str], float]:
     """Make the reader of "30s", "5m", "1h", "5ms" or "200us": seconds, within bounds.
 
-    >>> duration(1, 3600)("5m"), duration(0, 1)("200us")
-    (300.0, 0.0002)
+    >>> duration(1, 3600)("5m"), duration(0, 1)("5ms")
+    (300.0, 0.005)
     """
 
     def read(text: str) -> float:

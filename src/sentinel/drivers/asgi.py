@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import inspect
 import sys
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -26,7 +27,10 @@ App: TypeAlias = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[N
 
 
 def load_app(target: AppTarget) -> App:
-    """Import an application, from the working directory first; raise TargetError when there is none."""
+    """Import an application, from the working directory first; raise TargetError when there is none.
+
+    A function without parameters is taken for a factory and called once.
+    """
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -36,6 +40,8 @@ def load_app(target: AppTarget) -> App:
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise TargetError(f"target {target} cannot be loaded: {error}") from error
+    if inspect.isfunction(found) and not inspect.signature(found).parameters:
+        found = found()
     if not callable(found):
         raise TargetError(f"target {target} is a {type(found).__name__}, not an ASGI application")
     app: App = found
@@ -125,7 +131,7 @@ class AsgiDriver:
             "query_string": query.encode("ascii"),
             "root_path": "",
             "headers": headers,
-            "client": ("127.0.0.1", 40_000),
+            "client": (peer if (peer := request.key)[:1].isdigit() else "127.0.0.1", 40_000),
             "server": ("127.0.0.1", 80),
             "state": self._state.copy(),
         }

@@ -69,7 +69,6 @@ def show_runs(console: Console, runs: Sequence[RunSummary]) -> None:
     rows = [
         (
             run.id,
-            run.started_at[:19].replace("T", " "),
             run.name,
             f"{run.seconds} s",
             f"{run.requests:,}",
@@ -80,7 +79,7 @@ def show_runs(console: Console, runs: Sequence[RunSummary]) -> None:
         )
         for run in runs
     ]
-    head = ("run", "started", "scenario", "length", "requests", "p95 ms", "errors", "state", "exit")
+    head = ("run", "scenario", "length", "requests", "p95 ms", "errors", "state", "exit")
     console.print(_table(head, rows) if rows else Text("no runs yet; `sentinel run` makes one"))
 
 
@@ -184,7 +183,10 @@ def _said(report: Report) -> Text:
 def _audit(result: AuditResult) -> RenderableType:
     colour = {"kept": "green", "broken": "red", "void": "yellow"}[result.state]
     worst = [f"{a.key}: {a.statement}" for f in result.findings for a in f.accusations[:3]]
-    left = [f"left out: {item.name}, {item.reason}" for item in result.left_out]
+    reasons: dict[str, list[str]] = {}
+    for item in result.left_out:
+        reasons.setdefault(item.reason, []).append(item.name)
+    left = [f"left out: {', '.join(names)}: {reason}" for reason, names in reasons.items()]
     rows = [
         (
             act.name,
@@ -194,26 +196,25 @@ def _audit(result: AuditResult) -> RenderableType:
     ]
     head = ("act", "requests", "admitted", "refused", "excess", "wrong refusals")
     return Group(
+        _table(head, rows),
+        Text("\n".join(f"• {line}" for line in [*worst, *result.strength, *left]) + "\n"),
         Panel(
             Text(result.sentence, style="bold"),
             title=f"audit: {promise_words(result.promise)}",
             title_align="left",
             border_style=colour,
         ),
-        _table(head, rows),
-        Text("\n".join(f"• {line}" for line in [*worst, *result.strength, *left]) + "\n"),
     )
 
 
 def _overhead(found: Sequence[Overhead], budget_us: float | None) -> Table:
-    head = ("requests", "off", "added at the median", "added on average", "at worst", "within")
+    head = ("µs", "without", "added, median", "added, average", "at worst", "within")
     rows = [
         (
             entry.answer,
-            f"{entry.off_us:.1f} µs",
-            str(entry.median),
-            str(entry.mean),
-            f"{entry.upper_us:.1f} µs",
+            f"{entry.off_us:.1f}",
+            *(f"{d.value_us:+.1f} [{d.low_us:+.1f}, {d.high_us:+.1f}]" for d in (entry.median, entry.mean)),
+            f"{entry.upper_us:+.1f}",
             "–" if budget_us is None else "yes" if entry.within(budget_us) else "NO",
         )
         for entry in found

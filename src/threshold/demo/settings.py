@@ -35,4 +35,13 @@ class Settings:
 
     def open_store(self) -> Store | AsyncStore:
         """Open the store the app decides with."""
-        return MemoryStore()
+        kind, _, rest = self.store.partition(":")
+        if kind == "memory":
+            return MemoryStore()
+        if kind == "shared":
+            from ..stores.shared import SharedMemoryStore
+
+            return SharedMemoryStore(rest)
+        from ..stores.redis_async import AsyncRedisStore
+
+        return AsyncRedisStore(self.store)

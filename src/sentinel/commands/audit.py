@@ -1,0 +1,192 @@
+"""`sentinel audit`: prove what a limiter admits and refuses, over HTTP, in process, or on a store."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.status import Status
+
+from sentinel.audit import AuditResult
+from sentinel.auditing import AuditSettings, audit
+from sentinel.commands import options, values
+from sentinel.commands.promised import promised, promised_options
+from sentinel.direct import direct_limiter
+from sentinel.drivers.asgi import AsgiDriver, load_app
+from sentinel.drivers.driver import Driver, Request
+from sentinel.drivers.http import HttpDriver
+from sentinel.errors import ConfigurationError
+from sentinel.exit_codes import ExitCode
+from sentinel.keyed import KeyedRequests, header
+from sentinel.promise import ClockTrust
+from sentinel.report.cases import audit_cases
+from sentinel.report.document import to_json
+from sentinel.report.junit_xml import junit
+from sentinel.report.markdown import audit_markdown
+from sentinel.report.parts import audit_document
+from sentinel.report.terminal import show_audit
+from sentinel.target import AppTarget, parse_target
+from threshold import Rate
+
+SPREAD = 16
+STRANGERS_DRIFT_PPM = 500  # what NTP may do to one clock beside another
+
+
+@click.command("audit")
+@click.option("--target", metavar="TARGET", help="http://127.0.0.1:8000, unix:/path/to.sock, or module:app.")
+@click.option(
+    "--limiter",
+    metavar="STORE",
+    help="Audit threshold's limiter right on a store: memory:, shared:NAME or redis://host:port/0.",
+)
+@options.permission
+@promised_options('What the limiter promises, like "500/s" or "5 per 5 minutes".', required=True)
+@click.option(
+    "--path", default="/", show_default=True, help="Path of the requests; reading, without effects."
+)
+@click.option("--method", default="GET", show_default=True, help="Method of the requests.")
+@click.option(
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="Sent every time; {key} and {address} tell callers apart, as in 'X-Forwarded-For: {address}'.",
+)
+@click.option(
+    "--duration",
+    metavar="TIME",
+    default="60s",
+    show_default=True,
+    type=values.duration(2, 3600),
+    help="Time allowed, 2 s to 1 h. What does not fit is left out, by name and reason.",
+)
+@click.option(
+    "--rate",
+    metavar="RATE",
+    default="2000/s",
+    show_default=True,
+    type=values.per_second,
+    help="The most to send per second, so that the target is not overloaded.",
+)
+@click.option(
+    "--only-over-admission",
+    is_flag=True,
+    help="Judge no refusals, because other limits or penalties may refuse as well.",
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1))
+@options.files("json", "junit", "md")
+def audit_command(
+    target: str | None,
+    limiter: str | None,
+    allow_target: tuple[str, ...],
+    production: bool,
+    limit: Rate,
+    algorithm: str,
+    burst: int | None,
+    precision: int | None,
+    path: str,
+    method: str,
+    headers: tuple[str, ...],
+    duration: float,
+    rate: float,
+    only_over_admission: bool,
+    seed: int,
+    json_file: Path | None,
+    junit_file: Path | None,
+    md_file: Path | None,
+) -> ExitCode:
+    """Prove that nothing was admitted over the limit and nothing refused below it.
+
+    The traffic is made to provoke: shares of the limit from 50 to 400 %, bursts after silence, crowds at one
+    instant, bursts astride window boundaries, many keys beside a hot one, obedience to Retry-After; and a
+    positive control that must be refused, else the audit is VOID.
+
+    \b
+    sentinel audit --target http://127.0.0.1:8000 --limit "500/s" --burst 50 --path /api
+    sentinel audit --limiter redis://127.0.0.1 --limit "5 per 5 minutes" --algorithm sliding-window
+    """
+    promise = promised(limit, algorithm, burst, precision)
+    if (target is None) == (limiter is None):
+        raise ConfigurationError("give either --target, an app, or --limiter, a store")
+    requests = KeyedRequests(method, path, [header(text) for text in headers], seed=time.time_ns())
+    if limiter is not None:
+        direct, local = direct_limiter(limiter, limit, promise)
+        driver: Driver = direct
+        make: Callable[[str], Request] = _by_key
+        single = False
+    else:
+        driver, local, in_process = _driver(target or "", allow_target, production)
+        make = requests
+        single = not (in_process or requests.tells_keys_apart)
+    settings = AuditSettings(
+        budget_s=duration,
+        max_rate=rate,
+        single_key=single,
+        fresh=not single,
+        judge_refusals=not only_over_admission,
+        clock=ClockTrust() if local else ClockTrust(drift_ppm=STRANGERS_DRIFT_PPM),
+        seed=seed,
+    )
+    console = Console()
+    with _Shown(console, target or limiter or "") as shown:
+        result = audit(promise, driver, make, settings, shown)
+    _write(result, json_file, junit_file, md_file)
+    show_audit(console, result)
+    return result.exit_code
+
+
+def _by_key(key: str) -> Request:
+    return Request("GET", "/", key=key)
+
+
+def _driver(text: str, allow: tuple[str, ...], production: bool) -> tuple[Driver, bool, bool]:
+    """Make the driver; tell whether the clock is this machine's and whether the app runs in this process."""
+    goal = parse_target(text, allow, production=production)
+    if isinstance(goal, AppTarget):
+        return AsgiDriver(load_app(goal)), True, True
+    local = goal.socket_path is not None or goal.host not in allow
+    return HttpDriver(goal, spread=SPREAD), local, False
+
+
+def _write(
+    result: AuditResult, json_file: Path | None, junit_file: Path | None, md_file: Path | None
+) -> None:
+    options.write(json_file, to_json(audit_document(result)))
+    options.write(junit_file, junit(audit_cases(result), suite="audit"))
+    options.write(md_file, audit_markdown(result) + "\n")
+
+
+class _Shown:
+    """Tell how far an audit is: a live line on a terminal, a plain line every second elsewhere."""
+
+    def __init__(self, console: Console, what: str) -> None:
+        self._console = console
+        self._what = what
+        self._status: Status | None = None
+        self._told_at = time.monotonic()
+
+    def __enter__(self) -> Callable[[int, int], None]:
+        if self._console.is_terminal:
+            self._status = self._console.status(f"auditing {self._what}")
+            self._status.start()
+        return self._tell
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def _tell(self, done: int, planned: int) -> None:
+        now = time.monotonic()
+        pause = 0.25 if self._status is not None else 1.0
+        if now - self._told_at < pause:
+            return
+        self._told_at = now
+        line = f"{done:,} of {planned:,} requests answered"
+        if self._status is not None:
+            self._status.update(f"auditing {self._what}: {line}")
+        else:
+            sys.stderr.write(line + "\n")

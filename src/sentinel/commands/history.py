@@ -1,0 +1,171 @@
+"""Commands about runs that were kept: history, baseline, compare, report, merge."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from sentinel.baseline import Comparison, State
+from sentinel.baseline import compare as compare_figures
+from sentinel.commands import options
+from sentinel.commands.written import FORMS, write_report
+from sentinel.errors import RecordError
+from sentinel.exit_codes import ExitCode
+from sentinel.judgement import judge_run
+from sentinel.record_file import read_record, write_record
+from sentinel.report.document import Report
+from sentinel.report.terminal import show, show_comparison, show_runs
+from sentinel.run import RunRecord
+from sentinel.segments import merge_records
+from sentinel.store import RunStore
+from sentinel.writer import key_figures
+
+_STYLES: dict[State, str] = {"ok": "bold green", "undecided": "bold yellow", "warning": "bold yellow"}
+
+
+@click.command()
+@click.option(
+    "--limit", default=20, show_default=True, type=click.IntRange(1, 10_000), help="The latest so many."
+)
+@options.db
+def history(limit: int, db: Path) -> ExitCode:
+    """List the runs that were kept, newest first."""
+    with RunStore(db) as store:
+        show_runs(Console(), store.runs(limit=limit))
+        named = store.baselines()
+    for name, run in named.items():
+        click.echo(f"baseline {name}: {run}")
+    return ExitCode.PASS
+
+
+@click.group()
+def baseline() -> None:
+    """Name runs to compare others with."""
+
+
+@baseline.command("save")
+@click.argument("name")
+@click.argument("run")
+@options.db
+def baseline_save(name: str, run: str, db: Path) -> ExitCode:
+    """Call RUN (an id, its beginning, or last) the baseline NAME."""
+    with RunStore(db) as store:
+        click.echo(f"baseline {name} is run {store.save_baseline(name, run)}")
+    return ExitCode.PASS
+
+
+@baseline.command("list")
+@options.db
+def baseline_list(db: Path) -> ExitCode:
+    """List the baselines."""
+    with RunStore(db) as store:
+        for name, run in store.baselines().items():
+            click.echo(f"{name}  {run}")
+    return ExitCode.PASS
+
+
+def compared(store: RunStore, record: RunRecord, name: str | None) -> Comparison:
+    """Compare a run with the comparable ones before it, or with those of a baseline's time."""
+    earlier = [(run.id, run.figures) for run in store.comparable(record, baseline=name)]
+    return compare_figures(record.id, key_figures(record), earlier)
+
+
+@click.command()
+@click.argument("run")
+@click.option("--baseline", "name", help="Hold it against this baseline and the runs of its time.")
+@options.files("json", "html", "junit", "md")
+@options.db
+def compare(
+    run: str,
+    name: str | None,
+    json_file: Path | None,
+    html_file: Path | None,
+    junit_file: Path | None,
+    md_file: Path | None,
+    db: Path,
+) -> ExitCode:
+    """Tell whether RUN (an id, its beginning, a baseline's name, or last) is worse than those before it.
+
+    Comparable are earlier complete runs of the same plan on the same host. One run that stands out is a
+    warning and exits with 0: run again at once. A regression, with 3, is the latest five runs above the
+    twenty before them, by rank and by at least 5 %.
+    """
+    with RunStore(db) as store:
+        record = store.load(run)
+        if record.void:
+            raise RecordError(f"run {record.id} is VOID and compares with nothing; make it again")
+        comparison = compared(store, record, name)
+    report = Report.of(record, judge_run(record, comparison=comparison))
+    write_report(report, {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file})
+    console = Console()
+    show_comparison(console, comparison)
+    console.print(
+        f"{comparison.state}: {comparison.statement}", style=_STYLES.get(comparison.state, "bold red")
+    )
+    return ExitCode.REGRESSION if comparison.state == "regression" else ExitCode.PASS
+
+
+@click.command()
+@click.argument("run")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", *FORMS]),
+    default="text",
+    show_default=True,
+    help="Which form.",
+)
+@click.option("--output", type=options.FILE, help="A file to write it to; standard output by default.")
+@options.db
+def report(run: str, form: str, output: Path | None, db: Path) -> ExitCode:
+    """Report a kept run (an id, its beginning, a baseline's name, or last) again, in any form."""
+    with RunStore(db) as store:
+        record = store.load(run)
+        earlier = store.comparable(record)
+        comparison = compared(store, record, None) if earlier and not record.void else None
+    whole = Report.of(record, judge_run(record, comparison=comparison))
+    if form == "text":
+        show(Console(), whole)
+        return ExitCode.PASS
+    text = FORMS[form](whole)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        options.write(output, text)
+    return ExitCode.PASS
+
+
+@click.command()
+@click.argument("segments", nargs=-1, required=True)
+@click.option("--record", "record_file", type=options.FILE, help="Write the merged record.")
+@options.files("json", "html", "junit", "md")
+@options.db
+@click.option("--no-save", is_flag=True, help="Keep nothing in the history.")
+def merge(
+    segments: tuple[str, ...],
+    record_file: Path | None,
+    json_file: Path | None,
+    html_file: Path | None,
+    junit_file: Path | None,
+    md_file: Path | None,
+    db: Path,
+    no_save: bool,
+) -> ExitCode:
+    """Put the SEGMENTS of one run together, files of `run --record` or ids in the history, and judge the
+    whole."""
+    with RunStore(db) as store:
+        records = [read_record(Path(name)) if Path(name).is_file() else store.load(name) for name in segments]
+        whole = merge_records(records)
+        verdict = judge_run(whole)
+        if not no_save:
+            store.save(whole)
+            store.flush()
+            store.save_verdict(whole.id, verdict.exit_code, verdict.sentence)
+    write_record(record_file, whole)
+    result = Report.of(whole, verdict)
+    write_report(result, {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file})
+    show(Console(), result)
+    return verdict.exit_code

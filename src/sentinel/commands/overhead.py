@@ -1,0 +1,212 @@
+"""`sentinel overhead`: what a limiter adds to a request, with an interval, against a budget."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from sentinel.bare import without_limiter
+from sentinel.commands import options, values
+from sentinel.costing import Cost, CostSettings, cost, worst
+from sentinel.drivers.asgi import AsgiDriver, load_app
+from sentinel.drivers.driver import Driver
+from sentinel.drivers.http import HttpDriver
+from sentinel.errors import ConfigurationError
+from sentinel.exit_codes import ExitCode
+from sentinel.keyed import FORWARDED, KeyedRequests, header
+from sentinel.report.cases import overhead_cases
+from sentinel.report.document import to_json
+from sentinel.report.junit_xml import junit
+from sentinel.report.markdown import overhead_markdown
+from sentinel.report.parts import overhead_document
+from sentinel.report.terminal import show_overhead
+from sentinel.run import Json
+from sentinel.target import AppTarget, parse_target
+
+DEMO = "threshold.demo.blog:protected"
+DEMO_PATH = "/blog"
+DEMO_HEADERS = (("X-Tenant", "sequoia-times"),)
+
+
+@click.command()
+@click.option(
+    "--target",
+    "--with",
+    metavar="TARGET",
+    help=f"The app with its limiter: module:app or a URL.  [default: {DEMO}]",
+)
+@click.option(
+    "--without",
+    metavar="TARGET",
+    help="The same app without its limiter; module:app can do without, ThresholdMiddleware is taken away.",
+)
+@click.option(
+    "--store",
+    metavar="STORE",
+    help="Where the demo app keeps its state: memory, shared, shared:NAME, or redis://host:port/0.",
+)
+@options.permission
+@click.option(
+    "--budget",
+    metavar="TIME",
+    default="5ms",
+    show_default=True,
+    type=values.duration(1e-6, 60),
+    help="The most the limiter may add to a request.",
+)
+@click.option("--path", metavar="PATH", help=f"Path of the requests.  [default: /, {DEMO_PATH} of the demo]")
+@click.option("--method", default="GET", show_default=True, help="Method of the requests.")
+@click.option(
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="Sent every time; {key}, {address} tell callers apart.  [default: X-Forwarded-For: {address}]",
+)
+@click.option(
+    "--duration",
+    metavar="TIME",
+    type=values.duration(8, 3600),
+    help="Time for all loads together, at least 8 s each.  [default: 30s, 10s if --quick]",
+)
+@click.option(
+    "--rate", metavar="RATE", type=values.per_second, help="Measure at this one load, not at three."
+)
+@click.option("--quick", is_flag=True, help="One load instead of three.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1))
+@options.files("json", "junit", "md")
+def overhead(
+    target: str | None,
+    without: str | None,
+    store: str | None,
+    allow_target: tuple[str, ...],
+    production: bool,
+    budget: float,
+    path: str | None,
+    method: str,
+    headers: tuple[str, ...],
+    duration: float | None,
+    rate: float | None,
+    quick: bool,
+    seed: int,
+    json_file: Path | None,
+    junit_file: Path | None,
+    md_file: Path | None,
+) -> ExitCode:
+    """Measure what the limiter adds to allowed and to refused requests; pass only if even the upper end of
+    every interval is inside the budget.
+
+    Every request goes to the app with or without its limiter by the toss of a coin, at up to three loads
+    below half of what the target bears. Without --target it measures threshold's demo app.
+
+    \b
+    sentinel overhead --target myapp:app --budget 5ms
+    sentinel overhead --with http://127.0.0.1:8000 --without http://127.0.0.1:8001
+    """
+    single = quick or rate is not None
+    settings = CostSettings(
+        duration_s=duration or (10.0 if single else 30.0), loads=1 if single else 3, rate=rate, seed=seed
+    )
+    demo = target is None
+    if store is not None and not demo:
+        raise ConfigurationError("store is for the demo app; your own app knows its store, leave it out")
+    given = [header(text) for text in headers] or [FORWARDED, *(DEMO_HEADERS if demo else ())]
+    requests = KeyedRequests(method, path or (DEMO_PATH if demo else "/"), given, seed=seed)
+    console, told = Console(), Console(stderr=True)
+    with _demo_store(store or "memory") if demo else _nothing():
+        on, off = _arms(target or DEMO, without, allow_target, production)
+        costs = cost(on, off, requests, settings, lambda words: told.print(f"[dim]{words}[/]"))
+    budget_us = budget * 1e6
+    _write(costs, budget_us, json_file, junit_file, md_file)
+    for entry in costs:
+        console.print(f"\nat {entry.rate:,.0f} requests/s, half of them past the limiter")
+        show_overhead(console, entry.found, budget_us)
+    return _verdict(console, costs, budget_us)
+
+
+def _verdict(console: Console, costs: tuple[Cost, ...], budget_us: float) -> ExitCode:
+    """Say it in one sentence."""
+    found = worst(costs)
+    if not any(entry.answer == "allowed" for entry in found):
+        failed = sum(entry.failed for entry in costs)
+        console.print(f"VOID: too few requests were let through to tell ({failed} had no usable answer)")
+        return ExitCode.VOID
+    if all(entry.answer == "allowed" for entry in found):
+        console.print("refused requests: not measured, the limiter refused next to nothing", style="yellow")
+    well = all(entry.within(budget_us) for entry in found)
+    parts = "; ".join(
+        f"{entry.answer} {entry.median.value_us:+.0f} µs at the median, at worst {entry.upper_us:+.0f} µs"
+        for entry in found
+    )
+    word = "PASSED: within" if well else "FAILED: not within"
+    console.print(
+        f"{word} the budget of {budget_us / 1e3:g} ms: {parts}", style="bold green" if well else "bold red"
+    )
+    return ExitCode.PASS if well else ExitCode.CHECK_FAILED
+
+
+def _arms(text: str, bare: str | None, allow: tuple[str, ...], production: bool) -> tuple[Driver, Driver]:
+    """Make the driver of the app with its limiter, and of the one without."""
+    goal = parse_target(text, allow, production=production)
+    if isinstance(goal, AppTarget):
+        app = load_app(goal)
+        if bare is None:
+            return AsgiDriver(app), AsgiDriver(without_limiter(app))
+        other = parse_target(bare, allow, production=production)
+        if not isinstance(other, AppTarget):
+            raise ConfigurationError("without is a URL and the target an app; give two of one kind")
+        return AsgiDriver(app), AsgiDriver(load_app(other))
+    if bare is None:
+        raise ConfigurationError(
+            f"target {goal} is a server; name the one without the limiter: --without http://..."
+        )
+    other = parse_target(bare, allow, production=production)
+    if isinstance(other, AppTarget):
+        raise ConfigurationError("without is an app and the target a URL; give two of one kind")
+    return HttpDriver(goal), HttpDriver(other)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _demo_store(store: str) -> Iterator[None]:
+    """Tell the demo app which store to use; a shared memory made for this is removed again."""
+    from threshold.demo.settings import Settings
+    from threshold.stores.shared import SharedMemoryStore
+
+    own = f"sentinel-{secrets.token_hex(6)}" if store in ("shared", "shared:") else None
+    os.environ.update(Settings(store=f"shared:{own}" if own else store).environment())
+    try:
+        yield
+    finally:
+        if own is not None:
+            SharedMemoryStore.remove(own)
+
+
+def _write(
+    costs: tuple[Cost, ...],
+    budget_us: float,
+    json_file: Path | None,
+    junit_file: Path | None,
+    md_file: Path | None,
+) -> None:
+    loads: list[Json] = [
+        {
+            "rate": entry.rate,
+            "failed": entry.failed,
+            "overhead": [overhead_document(one, budget_us) for one in entry.found],
+        }
+        for entry in costs
+    ]
+    options.write(json_file, to_json({"schema": "sentinel-overhead/1", "loads": loads}))
+    options.write(junit_file, junit(overhead_cases(worst(costs), budget_us), suite="overhead"))
+    options.write(md_file, overhead_markdown(worst(costs), budget_us) + "\n")
