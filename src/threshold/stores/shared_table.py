@@ -50,6 +50,8 @@ RING_WORDS: Final = {
 Half the digest is enough to see that a key still stands where it was found by the whole of it.
 """
 
+_ring_words = RING_WORDS.get
+
 Limiting = Limit | Ladder
 
 
@@ -100,8 +102,8 @@ class Table:
                 if first == place.first and meta == shape and check == low ^ drain ^ first and not high:
                     place.payload = (low, 0, drain)
                     return low
-            elif shape in RING_WORDS:
-                content = RING_WORDS[shape](self.memory, cell << 3)
+            elif (ring_words := _ring_words(shape)) is not None:
+                content = ring_words(self.memory, cell << 3)
                 if content[0] == place.first and content[1] == shape:
                     place.payload = payload = content[3:]
                     total = sum(payload)
