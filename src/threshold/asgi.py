@@ -19,6 +19,7 @@ from .http.caller import ClientAddress, routed
 from .http.delays import Delays
 from .http.identity import Cached, Identify, check_function, named
 from .http.protocols import ASGIApp, Receive, Scope, Send
+from .http.repeats import Repeats, Timed
 from .http.waiting import Waiting
 from .http.websocket_messages import TRY_AGAIN_LATER, LimitedSocket, MessageLimit
 from .http.workers import warn_if_divided
@@ -26,7 +27,7 @@ from .policy import Policy
 from .stores.base import AsyncStore, Store
 from .threshold import AsyncThreshold, Threshold
 from .tiers import LimitLike
-from .verdict import Caller, Verdict
+from .verdict import Caller, Verdict, passed
 
 __all__ = ["Cached", "ThresholdMiddleware"]
 
@@ -69,15 +70,18 @@ class ThresholdMiddleware:
 
     __slots__ = (
         "_address",
-        "_awaited_check",
-        "_check",
+        "_awaited_decide",
         "_cost",
         "_cost_of",
+        "_decide",
         "_delays",
         "_header",
         "_identified",
         "_messages",
         "_on_refused",
+        "_passed",
+        "_plan",
+        "_repeats",
         "_tenant",
         "_tier",
         "_trouble",
@@ -113,8 +117,12 @@ class ThresholdMiddleware:
         self.threshold = _threshold(policy, store, hooks)
         """The front end asked for each request; unban callers here."""
         local = self.threshold if isinstance(self.threshold, Threshold) else self.threshold.local
-        self._check = None if local is None else local.check
-        self._awaited_check = cast(AsyncThreshold, self.threshold).check
+        self._plan = self.threshold.policy.plan
+        self._decide = None if local is None else local.decide
+        self._awaited_decide = cast(AsyncThreshold, self.threshold).decide
+        store = self.threshold.store
+        self._repeats = Repeats(store) if isinstance(store, Timed) and on_refused is None else None
+        self._passed = passed(self.threshold.policy.headers)
         self._tenant = tenant
         self._user = user
         self._tier = tier
@@ -147,6 +155,7 @@ class ThresholdMiddleware:
         cost = self._cost
         if self._identified:
             tenant, tier, user, cost = await self._identify(scope)
+        again = None
         try:
             client = scope.get("client")
             address = client[0] if client else None
@@ -158,14 +167,34 @@ class ThresholdMiddleware:
                 path = routed(path, root)
             method = scope["method"].upper() if kind == "http" else "GET"
             caller = Caller(address, tenant, tier, user, method, path, cost)
-            check = self._check
-            verdict = await self._awaited_check(caller) if check is None else check(caller)
-            fields = verdict.wire
+            plan = self._plan(caller)
+            repeats = self._repeats if kind == "http" and method != "HEAD" else None
+            if repeats is not None and plan is not None:
+                generation = repeats.store.generation
+                if repeats.kept:
+                    again = repeats.find(plan, _joined(scope, b"accept"))
+            if again is None:
+                if plan is None:
+                    verdict = self._passed
+                elif self._decide is not None:
+                    verdict = self._decide(plan)
+                else:
+                    verdict = await self._awaited_decide(plan)
+                fields = verdict.wire
+                if repeats is not None and plan is not None:
+                    if verdict.outcome.strike:
+                        repeats.struck(plan, verdict)
+                    if not verdict.allowed and not verdict.delay:
+                        accept = _joined(scope, b"accept")
+                        again = responses.answer(verdict, fields, accept)
+                        repeats.keep(plan, accept, verdict, generation, again)
         except Exception:
             self._trouble()
             await self.app(scope, receive, send)
             return
-        if verdict.delay:
+        if again is not None:
+            await _send(send, *again)
+        elif verdict.delay:
             await self._hold(scope, receive, send, caller, verdict, fields)
         elif not verdict.allowed:
             await self._refuse(scope, receive, send, verdict, fields)
@@ -243,15 +272,8 @@ class ThresholdMiddleware:
             if answer is not None:
                 await answer(scope, receive, announcing(send, fields))
                 return
-        headers, body = responses.refusal(verdict, _joined(scope, b"accept") or "")
-        start = {
-            "type": f"{prefix}http.response.start",
-            "status": verdict.status,
-            "headers": headers + fields,
-        }
-        await send(start)
-        body = b"" if scope.get("method") == "HEAD" else body
-        await send({"type": f"{prefix}http.response.body", "body": body})
+        status, headers, body = responses.answer(verdict, fields, _joined(scope, b"accept"))
+        await _send(send, status, headers, b"" if scope.get("method") == "HEAD" else body, prefix)
 
     async def _custom(self, scope: Scope, verdict: Verdict) -> ASGIApp | None:
         """The app's own answer to a refused request; None when its hook failed."""
@@ -289,3 +311,9 @@ def _joined(scope: Scope, name: bytes) -> str | None:
         if key == name:
             joined = value if joined is None else joined + b"," + value
     return None if joined is None else joined.decode("latin-1")
+
+
+async def _send(send: Send, status: int, headers: list[Field], body: bytes, prefix: str = "") -> None:
+    """Send a whole response; the list of fields is copied, as a later middleware may add to it."""
+    await send({"type": f"{prefix}http.response.start", "status": status, "headers": headers.copy()})
+    await send({"type": f"{prefix}http.response.body", "body": body})

@@ -44,7 +44,10 @@ class Target:
     user: Rule | None
     endpoint: Rule | None
     closed: bool
-    columns: dict[tuple[str | None, bool, bool], Column] = field(default_factory=dict)
+    columns: dict[str | None, Column] = field(default_factory=dict)
+    """By tier, for callers who have an address."""
+    columns_nowhere: dict[tuple[str | None, bool], Column] = field(default_factory=dict)
+    """By tier and anonymity, for callers without any address to count."""
 
 
 class Layers:
@@ -85,19 +88,31 @@ class Layers:
         rows = () if self._tiers is None else self._tiers.limits.values()
         return self._limits + [limit for row in rows for limit in row.values()]
 
-    def column(self, target: Target, tier: str | None, nowhere: bool, anonymous: bool) -> Column:
-        """Line up the rules for one endpoint and tier; `nowhere`: without any address to count."""
-        nobody = nowhere and anonymous
-        edge = None if nowhere else target.edge
+    def column(self, target: Target, tier: str | None) -> Column:
+        """Line up the rules for one endpoint and tier."""
+        column = target.columns[tier] = self._lined_up(
+            target, target.edge, tier, target.user, target.endpoint
+        )
+        return column
+
+    def column_nowhere(self, target: Target, tier: str | None, anonymous: bool) -> Column:
+        """The same without any address to count: no edge, and for anonymous callers only the tenant."""
+        column = target.columns_nowhere.get((tier, anonymous))
+        if column is None:
+            user, endpoint = (None, None) if anonymous else (target.user, target.endpoint)
+            column = self._lined_up(target, None, tier, user, endpoint)
+            target.columns_nowhere[tier, anonymous] = column
+        return column
+
+    def _lined_up(
+        self, target: Target, edge: Rule | None, tier: str | None, user: Rule | None, endpoint: Rule | None
+    ) -> Column:
         tenant = None if tier is None else self._tenant(tier, target.category)
-        user = None if nobody else target.user
-        endpoint = None if nobody else target.endpoint
         rules = [rule for rule in (edge, tenant, user, endpoint) if rule is not None]
         if target.closed:
             rules = [Rule(r.name, r.layer, r.limit, r.scope, r.strikes, "deny") for r in rules]
         scopes = (rule.scope if rule is not None else None for rule in (edge, tenant, user, endpoint))
-        column = target.columns[tier, nowhere, anonymous] = Column(Rules(rules), *scopes)
-        return column
+        return Column(Rules(rules), *scopes)
 
     def _tenant(self, tier: str, category: Category) -> Rule | None:
         if self._tiers is None:

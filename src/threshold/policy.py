@@ -162,9 +162,10 @@ class Policy:
         address = addresses.group(caller.address)
         if address is None and self.missing_address == "share":
             address = _NO_ADDRESS
-        column = target.columns.get((tier, address is None, not user))
-        if column is None:
-            column = layers.column(target, tier, address is None, not user)
+        if address is None:
+            column = layers.column_nowhere(target, tier, not user)
+        else:
+            column = target.columns.get(tier) or layers.column(target, tier)
         if user:
             who = f"u{len(tenant)}:{tenant}:{user}" if tenant else f"u:{user}"
         else:

@@ -98,8 +98,10 @@ class Threshold(_Front):
     def check(self, caller: Caller) -> Verdict:
         """Decide one request, and charge it if every limit admits it."""
         plan = self.policy.plan(caller)
-        if plan is None:
-            return self._passed
+        return self._passed if plan is None else self.decide(plan)
+
+    def decide(self, plan: Plan) -> Verdict:
+        """Decide a request that the policy has planned already (see `Policy.plan`)."""
         try:
             outcome = self.store.decide(plan)
         except StoreUnavailable as error:
@@ -160,11 +162,13 @@ class AsyncThreshold(_Front):
 
     async def check(self, caller: Caller) -> Verdict:
         """Decide one request, and charge it if every limit admits it."""
-        if self.local is not None:
-            return self.local.check(caller)
         plan = self.policy.plan(caller)
-        if plan is None:
-            return self._passed
+        return self._passed if plan is None else await self.decide(plan)
+
+    async def decide(self, plan: Plan) -> Verdict:
+        """Decide a request that the policy has planned already (see `Policy.plan`)."""
+        if self.local is not None:
+            return self.local.decide(plan)
         try:
             outcome = await cast(AsyncStore, self.store).decide(plan)
         except StoreUnavailable as error:

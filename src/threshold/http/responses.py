@@ -56,6 +56,12 @@ def refusal(verdict: Verdict, accept: str) -> tuple[list[Field], bytes]:
     return _written(kind, problem, verdict.status, seconds, verdict.violated, now)
 
 
+def answer(verdict: Verdict, fields: list[Field], accept: str | None) -> tuple[int, list[Field], bytes]:
+    """Status, all header fields and body of a refusal; `fields` are those of the policy."""
+    headers, body = refusal(verdict, accept or "")
+    return verdict.status, headers + fields, body
+
+
 @lru_cache(1024)
 def _written(
     kind: Kind, problem: str, status: int, seconds: int | None, violated: tuple[str, ...], now: int

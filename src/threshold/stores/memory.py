@@ -74,6 +74,8 @@ class MemoryStore:
         if not callable(clock):
             raise ConfigurationError("clock", clock, "give a function that returns integer microseconds")
         self.max_keys = max_keys
+        self.generation = 0
+        """Grows whenever something is taken back: a reset, a refund."""
         self.overflowed = 0
         """Decisions so far that shared an overflow state or lost a strike, because the store was full."""
         self.on_overflow = on_overflow
@@ -99,6 +101,10 @@ class MemoryStore:
     def __len__(self) -> int:
         """Number of keys remembered now."""
         return self._count
+
+    def now(self) -> int:
+        """The instant by this store's clock, in microseconds."""
+        return self._clock()
 
     def check(self, limit: Limit) -> None:
         """Accept every limit: Python integers are exact at any size."""
@@ -168,6 +174,7 @@ class MemoryStore:
         A charge from before the last overflow may have been one to a shared state, and is left alone.
         """
         with self._lock:
+            self.generation += 1
             if self._shared_at is not None and at <= self._shared_at:
                 return
             now = self._clock()
@@ -181,6 +188,7 @@ class MemoryStore:
     def reset(self, keys: Sequence[str]) -> None:
         """Forget the state of these keys; their places are given back when the calendar comes to them."""
         with self._lock:
+            self.generation += 1
             self._barren = (0, 0)
             for key in keys:
                 home = self._home(key)

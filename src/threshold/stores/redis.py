@@ -101,7 +101,7 @@ class RedisStore(RedisFront):
             ask = self._ask(plan, "")
             reply = only.ask(self._pack((ask,), False), lambda: self._pack((ask,), True))
             outcome, sure, _ = outcome_at(numbers_of(reply), 1, ask.shape.takes)
-        if sure:
+        if sure or outcome.strike:
             self._learn(plan, outcome, sure)
         return outcome
 

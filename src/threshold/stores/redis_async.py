@@ -87,7 +87,7 @@ class AsyncRedisStore(RedisFront):
         else:
             answer = await self._decide_on_cluster(nodes, plan)
         outcome, sure = answer
-        if sure:
+        if sure or outcome.strike:
             self._learn(plan, outcome, sure)
         return outcome
 

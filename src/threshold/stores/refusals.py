@@ -35,6 +35,7 @@ class Refusals:
     def __init__(self, longest_us: int = MOST_US) -> None:
         self._longest = longest_us
         self._known: dict[object, tuple[Plan, Outcome, int, int]] = {}
+        self._struck: dict[str, int] = {}
 
     def __len__(self) -> int:
         """Number of refusals remembered, some of them expired."""
@@ -42,11 +43,20 @@ class Refusals:
 
     def remember(self, plan: Plan, outcome: Outcome, sure_us: int, now: int) -> None:
         """Keep a refusal that holds for `sure_us` microseconds from `now` (this process's clock)."""
-        if outcome.allowed or outcome.strike or plan.peek or not self._longest:
+        if plan.peek or not self._longest:
             return
         known = self._known
-        if len(known) >= _MOST_REMEMBERED:
-            known.clear()
+        if len(known) >= _MOST_REMEMBERED or len(self._struck) >= _MOST_REMEMBERED:
+            self.forget()
+        if outcome.strike and plan.abuse is not None:
+            # What was remembered of this caller was said before the strike and its penalty.
+            self._struck[plan.abuse] = now
+            if not outcome.blocked_us:
+                return
+            outcome = Outcome(False, (), outcome.at, 0, outcome.blocked_us, outcome.banned)
+            sure_us = outcome.blocked_us
+        elif outcome.allowed or outcome.strike:
+            return
         # A penalty is the caller's, whatever is asked for; a refusal is that of these very limits.
         key = (plan.keys, plan.cost) if outcome.found else plan.abuse
         known[key] = (plan, outcome, now, now + min(sure_us, self._longest))
@@ -56,21 +66,24 @@ class Refusals:
         known = self._known
         if not known or plan.peek:
             return None
-        kept = known.get((plan.keys, plan.cost))
-        if kept is None and plan.abuse is not None:
+        if plan.abuse is not None:
             kept = known.get(plan.abuse)
+            if kept is not None and kept[2] <= now < kept[3] and kept[0].ladder is plan.ladder:
+                return _later(kept[1], now - kept[2])
+        kept = known.get((plan.keys, plan.cost))
         if kept is None:
             return None
         asked, outcome, since, until = kept
         if not since <= now < until or asked.ladder is not plan.ladder or asked.abuse != plan.abuse:
             return None
-        if outcome.found and asked.rules != plan.rules:
+        if asked.rules != plan.rules or self._struck.get(plan.abuse or "", -1) >= since:
             return None
         return _later(outcome, now - since)
 
     def forget(self) -> None:
         """Forget everything: something was given back."""
         self._known.clear()
+        self._struck.clear()
 
 
 def _later(outcome: Outcome, passed: int) -> Outcome:

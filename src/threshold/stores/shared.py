@@ -25,7 +25,7 @@ from . import shared_file
 from .base import Clock, Take
 from .memory import monotonic_us
 from .shared_journal import Writes
-from .shared_layout import COMMIT, COUNT, DAMAGED, OVERFLOWED, RECOVERED
+from .shared_layout import COMMIT, COUNT, DAMAGED, OVERFLOWED, RECOVERED, SHARED_AT
 from .shared_lock import TRY, UNLOCK, ProcessLock, flock
 from .shared_place import Place
 from .shared_table import Table
@@ -86,6 +86,7 @@ class SharedMemoryStore:
         self.name = name
         self.max_keys = max_keys
         self.on_overflow = on_overflow
+        self._news = 0
         # A clock in Python would take 50 ns more on the hot path.
         self._nanoseconds = time.monotonic_ns if clock is monotonic_us else lambda: clock() * 1000
         self._again = partial(
@@ -119,7 +120,7 @@ class SharedMemoryStore:
 
     @property
     def overflowed(self) -> int:
-        """Decisions of all processes that used an overflow state, because the store was full."""
+        """Decisions of all processes that used an overflow state or lost a strike: the store was full."""
         return self._words[OVERFLOWED]
 
     @property
@@ -131,6 +132,10 @@ class SharedMemoryStore:
     def damaged(self) -> int:
         """Cells whose check did not hold, and which were therefore read in the strictest way."""
         return self._words[DAMAGED]
+
+    def now(self) -> int:
+        """The instant by this store's clock, in microseconds."""
+        return self._nanoseconds() // 1000
 
     def check(self, limit: Limit) -> None:
         """Refuse algorithms whose state this store has no layout for; every size of limit fits."""
@@ -153,14 +158,10 @@ class SharedMemoryStore:
                 if self._words[COMMIT]:
                     self._table.journal.recover()
                 outcome = self._decide(plan, places, culprit, self._nanoseconds() // 1000)
-                if not outcome.overflowed or plan.peek:
-                    return outcome
-                overflowed = self._words[OVERFLOWED] + 1
-                self._words[OVERFLOWED] = overflowed
             finally:
                 flock(lock.fd, UNLOCK)
-        if self.on_overflow is not None and overflowed & (overflowed - 1) == 0:
-            self.on_overflow(overflowed)
+        if self._news:
+            self._announce()
         return outcome
 
     def bind(self, rule: Rule) -> Take:
@@ -175,10 +176,15 @@ class SharedMemoryStore:
         return take
 
     def refund(self, plan: Plan, at: int) -> None:
-        """Give back what the plan charged at the instant `at`, as far as that is safe."""
+        """Give back what the plan charged at the instant `at`, as far as that is safe.
+
+        A charge from before the last overflow may have been one to a shared state, and is left alone.
+        """
         table = self._table
         places = [table.places.of(key) for key in plan.keys]
         with self._lock.held(self._recover):
+            if self._words[OVERFLOWED] and at <= self._words[SHARED_AT]:
+                return
             now = self._nanoseconds() // 1000
             writes: Writes = {}
             for rule, place in zip(plan.rules, places, strict=True):
@@ -215,6 +221,12 @@ class SharedMemoryStore:
         self._lock.close()
         self._file.close()
 
+    def _announce(self) -> None:
+        """Call `on_overflow`, the lock given back."""
+        count, self._news = self._news, 0
+        if count and self.on_overflow is not None:
+            self.on_overflow(count)
+
     # What follows runs under the lock.
 
     def _recover(self) -> None:
@@ -243,10 +255,15 @@ class SharedMemoryStore:
             if not rooms[culprit]:
                 # A strike that cannot be remembered must not be forgiven either: plain refusals, no ladder.
                 outcome, struck = engine.decide(replace(plan, ladder=None), states, abuse, now)
+                if not overflowed:
+                    self._count_overflow()
         if overflowed:
             outcome.overflowed = overflowed
         if plan.peek:
             return outcome
+        if overflowed:
+            self._words[SHARED_AT] = now
+            self._count_overflow()
         writes: Writes = {}
         save = table.save
         for place, rule, state, answer in zip(places, plan.rules, states, outcome.found):  # noqa: B905
@@ -262,6 +279,11 @@ class SharedMemoryStore:
             if rooms and table.rooms.crowded():
                 table.rooms.sweep(now, 1, set())
         return outcome
+
+    def _count_overflow(self) -> None:
+        self._words[OVERFLOWED] = count = self._words[OVERFLOWED] + 1
+        if count & (count - 1) == 0:
+            self._news = count
 
     def _settle(self, writes: Writes, place: Place, rooms: dict[Place, int]) -> bool:
         """Give a new key its cell. Not if not even an overflow state was to be had: then nothing is kept."""

@@ -38,13 +38,15 @@ FREE: Final = 67
 FRESH: Final = 68
 """Extents from this number on were never used."""
 OVERFLOWED: Final = 69
-"""Decisions that used an overflow state."""
+"""Decisions that used an overflow state, or lost a strike."""
 RECOVERED: Final = 70
 """Journals applied on behalf of a process that died."""
 DAMAGED: Final = 71
 """Cells or journals whose checksum did not hold."""
 SETTLED: Final = 72
 """Cells given to new keys so far."""
+SHARED_AT: Final = 73
+"""Instant of the last charge to an overflow state."""
 
 JOURNAL: Final = 512
 """First word of the journal."""
