@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -137,6 +138,25 @@ def test_a_strike_that_finds_no_place_is_a_plain_refusal(small: SharedMemoryStor
         who = f"k{i}"
         outcome = small.decide(Plan((rule,), (rule.scope + who,), 1, f"abuse\0{who}", ladder, who))
         assert (outcome.allowed, outcome.strike, outcome.blocked_us) == (False, 0, 0)
+    assert small.overflowed == 200, "lost strikes are counted"
+
+
+def test_a_refund_of_a_shared_charge_gives_nothing_back(small: SharedMemoryStore, clock: ManualClock) -> None:
+    """The newcomer has found a place of their own since; what they hold there was never refunded."""
+    rule = Rule.of("r", "user", SlidingWindow("3 per 100 minutes"))
+    brief = Rule.of("b", "user", SlidingWindow("3/second"))
+    for i in range(200):
+        small.decide(Plan((brief,), (f"{brief.scope}{i}",), 1))
+    shared = Plan((rule,), (f"{rule.scope}ann",), 2)
+    outcome = small.decide(shared)
+    assert outcome.overflowed == 1
+    clock.advance(2)
+    assert small.decide(shared).overflowed == 0
+    small.refund(shared, outcome.at)
+    assert small.decide(replace(shared, cost=0)).found[0][1] == 1
+    own = small.decide(replace(shared, cost=1))
+    small.refund(replace(shared, cost=1), own.at)
+    assert small.decide(replace(shared, cost=0)).found[0][1] == 1
 
 
 def test_a_peek_takes_no_place(small: SharedMemoryStore) -> None:
