@@ -1,0 +1,65 @@
+"""Remembered refusals: bounded, and they change no verdict, no strike and no ban."""
+
+from __future__ import annotations
+
+import secrets
+from random import Random
+
+from threshold.plan import Outcome, Plan
+from threshold.stores.redis import RedisStore
+from threshold.stores.refusals import Refusals
+from threshold.testing import ManualClock
+
+from .servers import Server
+from .walks import START, Twin, steps
+
+
+def verdict(outcome: Outcome) -> tuple[object, ...]:
+    return outcome.allowed, outcome.strike, outcome.blocked_us, outcome.banned, outcome.shadowed, outcome.at
+
+
+def test_a_store_that_remembers_decides_strikes_and_bans_as_the_engine_does(shared_server: Server) -> None:
+    saved = refused = 0
+    for seed in range(1, 61, 2):
+        twin, clock = Twin(), ManualClock(START)
+        store = RedisStore(shared_server.url, prefix=secrets.token_hex(6), clock=clock, budget=10)
+        for n, (step, expected) in enumerate(steps(Random(seed), 300, twin, back=False)):
+            clock.now_us = step.now
+            if step.what == "refund":
+                store.refund(step.plan, step.at)
+            elif step.what == "reset":
+                store.reset((*step.plan.keys, f"abuse\0{step.plan.group}"))
+            else:
+                assert expected is not None
+                known = store._refusals.find(step.plan, step.now)
+                outcome = store.decide(step.plan)
+                assert verdict(outcome) == verdict(expected), f"seed {seed}, step {n}: {step}"
+                if not outcome.allowed:
+                    longest = max((answer[0] for answer in expected.found), default=0)
+                    assert max((answer[0] for answer in outcome.found), default=0) <= longest
+                    refused += 1
+                    saved += known is not None
+        store.close()
+    assert saved > 100, f"{saved} of {refused} refusals came from memory: the walks missed the point"
+
+
+def test_the_table_is_bounded_and_forgets_all_at_once() -> None:
+    table = Refusals()
+    refusal = Outcome(False, [(500_000, 0, 500_000, None)], 0)
+    for i in range(30_000):
+        table.remember(Plan((), (f"k\0{i}",)), refusal, 500_000, now=0)
+        assert len(table) <= 8192
+    assert table.find(Plan((), ("k\x0029999",)), now=1) is not None
+    table.forget()
+    assert table.find(Plan((), ("k\x0029999",)), now=1) is None
+
+
+def test_nothing_is_remembered_for_longer_than_a_second_or_for_a_peek() -> None:
+    table = Refusals()
+    plan = Plan((), ("k\0ann",))
+    table.remember(plan, Outcome(False, [(10**9, 0, 10**9, None)], 0), 10**9, now=0)
+    assert table.find(plan, now=999_999) is not None
+    assert table.find(plan, now=1_000_000) is None
+    assert table.find(plan, now=-1) is None
+    assert table.find(Plan((), ("k\0ann",), peek=True), now=1) is None
+    assert table.find(Plan((), ("k\0ann",), 2), now=1) is None
