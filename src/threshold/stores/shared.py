@@ -27,12 +27,12 @@ from .memory import monotonic_us
 from .shared_journal import Writes
 from .shared_layout import COMMIT, COUNT, DAMAGED, OVERFLOWED, RECOVERED, SHARED_AT
 from .shared_lock import TRY, UNLOCK, ProcessLock, flock
+from .shared_newcomers import Newcomers
 from .shared_place import Place
 from .shared_table import Table
 from .shared_take import take_any, take_from_bucket, take_from_ring
 
 DEFAULT_MAX_KEYS = 100_000
-_ROWS_WHEN_FULL = 2
 
 
 class SharedMemoryStore:
@@ -98,6 +98,7 @@ class SharedMemoryStore:
         self._words = file.words
         self._lock = ProcessLock(file.path, file.lock_fd, float(timeout))
         self._table = Table(file.memory, file.words, file.header.geometry, file.header.secret)
+        self._newcomers = Newcomers(self._table)
         self._place_of = self._table.places.of
         self._known = self._table.places.known.get
 
@@ -247,11 +248,11 @@ class SharedMemoryStore:
         overflowed = 0
         for state in states:
             if state is None:
-                overflowed = self._make_room(plan, places, states, rooms, now)
+                overflowed = self._newcomers.house(plan, places, states, rooms, now)
                 break
         outcome, struck = engine.decide(plan, states, abuse, now)
         if struck is not None and culprit is not None and not culprit.cell and not plan.peek:
-            rooms[culprit] = self._room(culprit, now, self._taken(places, rooms))
+            rooms[culprit] = self._newcomers.room(culprit, places, rooms, now)
             if not rooms[culprit]:
                 # A strike that cannot be remembered must not be forgiven either: plain refusals, no ladder.
                 outcome, struck = engine.decide(replace(plan, ladder=None), states, abuse, now)
@@ -291,43 +292,3 @@ class SharedMemoryStore:
         if room:
             self._table.rooms.settle(writes, place, room)
         return room > 0
-
-    def _make_room(
-        self, plan: Plan, places: list[Place], states: list[State], rooms: dict[Place, int], now: int
-    ) -> int:
-        """Find cells for the keys that have none; where there is none either, turn to the overflow state.
-
-        Changes `places` and `states` for the latter, and says how many they are.
-        """
-        table = self._table
-        overflowed = 0
-        for i, state in enumerate(states):
-            place = places[i]
-            if state is not None or place in rooms:
-                continue
-            room = self._room(place, now, self._taken(places, rooms))
-            if room:
-                rooms[place] = room
-                continue
-            rule = plan.rules[i]
-            overflowed += 1
-            places[i] = place = table.places.of_overflow(rule.scope)
-            states[i] = table.load(place, rule.limit, now)
-            if states[i] is None:
-                rooms[place] = table.rooms.room(place, now, self._taken(places, rooms))
-                if not rooms[place]:
-                    states[i] = cells.exhausted(rule.limit, now)
-        return overflowed
-
-    def _room(self, place: Place, now: int, taken: set[int]) -> int:
-        """A cell for a new key, within the number of keys asked for; 0 when there is none."""
-        table = self._table
-        if self._words[COUNT] >= self.max_keys:
-            table.rooms.sweep(now, _ROWS_WHEN_FULL, taken)
-        if self._words[COUNT] >= self.max_keys:
-            return 0
-        return table.rooms.room(place, now, taken)
-
-    @staticmethod
-    def _taken(places: list[Place], rooms: dict[Place, int]) -> set[int]:
-        return {place.cell for place in places if place.cell} | set(rooms.values())

@@ -159,6 +159,17 @@ def test_a_refund_of_a_shared_charge_gives_nothing_back(small: SharedMemoryStore
     assert small.decide(replace(shared, cost=0)).found[0][1] == 1
 
 
+def test_plans_of_several_new_keys_do_not_overfill_the_table_either(small: SharedMemoryStore) -> None:
+    rules = tuple(Rule.of(f"r{i}", "user", _WINDOW, strikes=True) for i in range(3))
+    ladder = Ladder([Rung(ban=100)], decay=1000)
+    for i in range(90):
+        who = f"k{i}"
+        keys = tuple(rule.scope + who for rule in rules)
+        small.decide(Plan(rules, keys, 3, f"abuse\0{who}", ladder, who))
+        small.decide(Plan(rules, keys, 1, f"abuse\0{who}", ladder, who))
+    assert 195 <= len(small) <= 200 and small.overflowed > 0
+
+
 def test_a_peek_takes_no_place(small: SharedMemoryStore) -> None:
     limiter = Limiter(_WINDOW, small)
     for i in range(500):
