@@ -88,6 +88,8 @@ class RedisNodes:
         """Close every connection for good."""
         for server in [*self._servers.values(), *([self.only] if self.only is not None else [])]:
             server.close()
+        for sentinel in [] if self._sentinel is None else self._sentinel.sentinels:
+            sentinel.close()
 
     def _follow(self, hint: Moved, asked: Address) -> Address:
         address = (hint.host or asked[0], hint.port)

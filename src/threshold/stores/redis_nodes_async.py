@@ -95,7 +95,8 @@ class AsyncRedisNodes:
         for line in [*self._lines.values(), *([self.only] if self.only is not None else [])]:
             await line.close()
         if self._sentinel is not None:
-            await self._sentinel.aclose()
+            for sentinel in self._sentinel.sentinels:
+                await sentinel.aclose()
 
     async def _call(
         self, address: Address, asking: bool, packed: bytes, by_text: Callable[[], bytes] | None

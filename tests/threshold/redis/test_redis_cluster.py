@@ -25,7 +25,7 @@ from threshold.testing import ManualClock
 from threshold.testing.contract_base import Awaited
 
 from .clusters import Cluster
-from .walks import START, Twin, fields, steps
+from .walks import START, Twin, fields, keys_of, steps
 
 Make = Callable[..., Store]
 EDGE = Rule.of("edge", "edge", TokenBucket("5/day"))
@@ -163,7 +163,7 @@ def test_walks_over_parts_agree_with_the_engine_where_nothing_else_is_asked(
             elif step.what == "refund":
                 store.refund(step.plan, step.at)
             else:
-                store.reset([*step.plan.keys, f"abuse\0{step.plan.group}"])
+                store.reset(keys_of(step.plan))
 
 
 def test_decisions_go_on_while_a_slot_moves(make: Make) -> None:

@@ -25,7 +25,7 @@ from threshold.stores.wire import (
     refund_blob,
 )
 
-from .walks import Twin, fields, steps
+from .walks import Twin, fields, keys_of, steps
 
 lua54 = pytest.importorskip("lupa.lua54", reason="lupa brings no Lua 5.4 here")
 
@@ -70,7 +70,7 @@ def test_lua_5_4_says_what_the_engine_says(seed: int) -> None:
     room, twin, names, shapes = Room(), Twin(), KeyNames(), Shapes()
 
     def named(plan: Plan) -> list[bytes]:
-        return names.names(plan.keys if plan.abuse is None else (*plan.keys, plan.abuse), "")
+        return names.names(keys_of(plan), "")
 
     for step, expected in steps(Random(seed), 300, twin, back=seed % 2 == 0):
         plan = step.plan
@@ -84,5 +84,5 @@ def test_lua_5_4_says_what_the_engine_says(seed: int) -> None:
             blob = refund_blob(plan.rules, plan.cost, step.at, step.now)
             room.run(REFUND.text, names.names(plan.keys, ""), blob)
         else:
-            for name in names.names((*plan.keys, f"abuse\0{plan.group}"), ""):
+            for name in named(plan):
                 room.kept.pop(name, None)

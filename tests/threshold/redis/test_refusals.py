@@ -11,7 +11,7 @@ from threshold.stores.refusals import Refusals
 from threshold.testing import ManualClock
 
 from .servers import Server
-from .walks import START, Twin, steps
+from .walks import START, Twin, keys_of, steps
 
 
 def verdict(outcome: Outcome) -> tuple[object, ...]:
@@ -28,7 +28,7 @@ def test_a_store_that_remembers_decides_strikes_and_bans_as_the_engine_does(shar
             if step.what == "refund":
                 store.refund(step.plan, step.at)
             elif step.what == "reset":
-                store.reset((*step.plan.keys, f"abuse\0{step.plan.group}"))
+                store.reset(keys_of(step.plan))
             else:
                 assert expected is not None
                 known = store._refusals.find(step.plan, step.now)

@@ -15,17 +15,14 @@ from threshold.stores.redis import AsyncRedisStore, RedisStore
 from threshold.testing import ManualClock
 
 from .servers import Server
-from .walks import START, Step, Twin, fields, shown, steps
-
-
-def record(plan: Plan) -> str:
-    return f"abuse\0{plan.group}"
+from .walks import START, Step, Twin, fields, keys_of, shown, steps
 
 
 def held(twin: Twin, plan: Plan) -> list[object]:
     """What a store must hold for a plan, as `state` shows it."""
     pairs = zip(plan.rules, plan.keys, strict=True)
-    return [*(shown(rule, twin.states.get(key)) for rule, key in pairs), twin.records.get(record(plan))]
+    states: list[object] = [shown(rule, twin.states.get(key)) for rule, key in pairs]
+    return states if plan.abuse is None else [*states, twin.records.get(plan.abuse)]
 
 
 def compare(server: Server, seed: int, count: int) -> dict[str, int]:
@@ -50,7 +47,7 @@ def compare(server: Server, seed: int, count: int) -> dict[str, int]:
                 store.refund(plan, step.at)
         elif step.what == "reset":
             for store in stores:
-                store.reset((*plan.keys, record(plan)))
+                store.reset(keys_of(plan))
         else:
             assert expected is not None
             for store in stores:
@@ -61,7 +58,7 @@ def compare(server: Server, seed: int, count: int) -> dict[str, int]:
             met["banned"] += expected.banned
             met["shadowed"] += expected.shadowed
         if n % 5 == 0:
-            assert remote.state((*plan.keys, record(plan))) == held(twin, plan), where
+            assert remote.state(keys_of(plan)) == held(twin, plan), where
     remote.close()
     return met
 
@@ -90,9 +87,9 @@ async def compare_in_batches(server: Server, seed: int, count: int) -> int:
             if what == "refund":
                 await store.refund(step.plan, step.at)
             elif what == "reset":
-                await store.reset((*step.plan.keys, record(step.plan)))
+                await store.reset(keys_of(step.plan))
     for step, _ in walk:
-        assert await store.state((*step.plan.keys, record(step.plan))) == held(twin, step.plan)
+        assert await store.state(keys_of(step.plan)) == held(twin, step.plan)
     await store.aclose()
     return largest
 

@@ -101,15 +101,16 @@ def steps(rng: Random, count: int, twin: Twin, *, back: bool) -> Iterator[tuple[
 
     `back`: the clock may step back.
     """
-    families = [(rules(rng), rng.choice(LADDERS)) for _ in range(3)]
+    # A record belongs to one ladder: a store may forget it when that ladder would.
+    families = [(rules(rng), rng.choice(LADDERS), f"abuse{i}\0") for i in range(3)]
     now, last, charged = START, 1, []
     for _ in range(count):
-        chosen, ladder = rng.choice(families)
+        chosen, ladder, scope = rng.choice(families)
         who = rng.choice(["ann", "bob"])
         now += _elapsed(rng, last, back)
         most = max(rule.limit.capacity for rule in chosen)
         cost = rng.choice([1, 1, 1, 1, 2, 0, most, most // 2, most + 1, 10**20])
-        abuse = f"abuse\0{who}" if rng.random() < 0.8 else None
+        abuse = scope + who if rng.random() < 0.8 else None
         if abuse is None and not back:
             ladder = None  # the two come together, as policies make them; the other walks mix them freely
         keys = tuple(rule.scope + who for rule in chosen)
@@ -120,7 +121,7 @@ def steps(rng: Random, count: int, twin: Twin, *, back: bool) -> Iterator[tuple[
             twin.refund(plan, at, now)
             yield Step(now, "refund", plan, at), None
         elif roll < 0.05:
-            twin.reset((*plan.keys, f"abuse\0{who}"))
+            twin.reset(keys_of(plan))
             yield Step(now, "reset", plan), None
         else:
             outcome = twin.decide(plan, now)
@@ -143,6 +144,11 @@ def _elapsed(rng: Random, last: int, back: bool) -> int:
     if roll < 0.96 or not back:
         return rng.randrange(10**12)
     return -rng.randrange(10 ** rng.randrange(1, 11))
+
+
+def keys_of(plan: Plan) -> tuple[str, ...]:
+    """All keys of a plan, its record's last."""
+    return plan.keys if plan.abuse is None else (*plan.keys, plan.abuse)
 
 
 def fields(outcome: Outcome) -> tuple[object, ...]:
