@@ -168,8 +168,8 @@ VARIABLES: dict[str, Source] = {
     "title": Text(5),
     "text": Text(40),
 }
-HEADERS = (("X-Forwarded-For", "{address}"), ("X-Tenant-ID", "{tenant}"))
-TENANTS = ("free", "seedling", "sapling", "oak", "evergreen")
+HEADERS = (("X-Forwarded-For", "{address}"), ("X-Tenant", "{tenant}"))
+TENANTS = ("clover-corner", "moss-press", "fern-notes", "willow-daily", "sequoia-times")  # free to evergreen
 DEFAULT_MIX = {
     "post-read": 35.0,
     "blog-list": 25.0,
@@ -189,7 +189,7 @@ def _scenario(
     mix: dict[str, float],
     load: Profile,
     checks: tuple[str, ...],
-    tenants: tuple[str, ...] = ("evergreen",),
+    tenants: tuple[str, ...] = ("sequoia-times",),
 ) -> Scenario:
     return Scenario(
         name=name,

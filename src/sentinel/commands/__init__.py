@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from sentinel.commands.audit import audit_command
+from sentinel.commands.export import export
 from sentinel.commands.history import baseline, compare, history, merge, report
 from sentinel.commands.overhead import overhead
 from sentinel.commands.run import run
@@ -23,5 +24,5 @@ def cli() -> None:
     """
 
 
-for command in (run, audit_command, overhead, baseline, compare, history, report, scenarios, merge):
+for command in (run, audit_command, overhead, baseline, compare, history, report, scenarios, export, merge):
     cli.add_command(command)

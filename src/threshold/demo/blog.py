@@ -99,7 +99,7 @@ class Blog:
 
     async def token(self, request: Request) -> Response:
         body = await _json(request)
-        who = str(body.get("user") or body.get("code") or "guest")[:64]
+        who = str(body.get("user") or body.get("username") or body.get("code") or "guest")[:64]
         return JSONResponse({"access_token": sign(who), "token_type": "Bearer"})
 
     async def me(self, request: Request) -> Response:
@@ -130,7 +130,7 @@ class Blog:
         body = await _json(request)
         text = escape(str(body.get("text", "")))[:500]
         self.comments.append((str(request.path_params["post"]), text))
-        return JSONResponse({"text": text}, status_code=201)
+        return JSONResponse({"id": next(self.numbers), "text": text}, status_code=201)
 
     async def create(self, request: Request) -> Response:
         body = await _json(request)
@@ -173,10 +173,12 @@ class Blog:
             Route("/api/posts/{post:int}/reactions", self.reactions),
             Route("/api/posts/{post:int}/comments", self.comments_of),
             Route("/api/posts/{post:int}/comments", self.comment, methods=["POST"]),
+            Route("/api/posts/{post:int}/comments/{comment:int}", self.delete, methods=["DELETE"]),
             Route("/api/drafts/{draft}", self.draft, methods=["PUT"]),
             Route("/api/uploads", self.upload, methods=["POST"]),
             Route("/api/uploads/{upload:int}", self.delete, methods=["DELETE"]),
             Route("/media/{name}", self.media),
+            Route("/media/{name}", self.delete, methods=["DELETE"]),
             Route("/api/analytics/ping", self.ping, methods=["POST"]),
         ]
 

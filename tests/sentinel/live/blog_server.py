@@ -23,7 +23,7 @@ seen: dict[str, set[str]] = {"addresses": set(), "tenants": set(), "tokens": set
 
 def note(request: Request) -> None:
     seen["addresses"].add(request.headers.get("x-forwarded-for", ""))
-    seen["tenants"].add(request.headers.get("x-tenant-id", ""))
+    seen["tenants"].add(request.headers.get("x-tenant", ""))
 
 
 def has_token(request: Request) -> bool:

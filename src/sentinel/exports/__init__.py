@@ -1,0 +1,1 @@
+"""A scenario written for other tools. Each export says, at its head, what it loses on the way."""
