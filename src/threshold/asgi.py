@@ -27,7 +27,7 @@ from .policy import Policy
 from .stores.base import AsyncStore, Store
 from .threshold import AsyncThreshold, Threshold
 from .tiers import LimitLike
-from .verdict import Caller, Verdict, passed
+from .verdict import Caller, Verdict
 
 __all__ = ["Cached", "ThresholdMiddleware"]
 
@@ -73,19 +73,18 @@ class ThresholdMiddleware:
         "_awaited_decide",
         "_cost",
         "_cost_of",
-        "_decide",
         "_delays",
         "_header",
         "_identified",
         "_messages",
         "_on_refused",
-        "_passed",
         "_plan",
         "_repeats",
         "_tenant",
         "_tier",
         "_trouble",
         "_user",
+        "_wire",
         "app",
         "threshold",
     )
@@ -118,11 +117,10 @@ class ThresholdMiddleware:
         """The front end asked for each request; unban callers here."""
         local = self.threshold if isinstance(self.threshold, Threshold) else self.threshold.local
         self._plan = self.threshold.policy.plan
-        self._decide = None if local is None else local.decide
+        self._wire = None if local is None else local.wire
         self._awaited_decide = cast(AsyncThreshold, self.threshold).decide
         store = self.threshold.store
         self._repeats = Repeats(store) if isinstance(store, Timed) and on_refused is None else None
-        self._passed = passed(self.threshold.policy.headers)
         self._tenant = tenant
         self._user = user
         self._tier = tier
@@ -165,7 +163,7 @@ class ThresholdMiddleware:
             root = scope.get("root_path")
             if root or path[:1] != "/":
                 path = routed(path, root)
-            method = scope["method"].upper() if kind == "http" else "GET"
+            method = scope["method"] if kind == "http" else "GET"
             caller = Caller(address, tenant, tier, user, method, path, cost)
             plan = self._plan(caller)
             repeats = self._repeats if kind == "http" and method != "HEAD" else None
@@ -173,15 +171,15 @@ class ThresholdMiddleware:
                 generation = repeats.store.generation
                 if repeats.kept:
                     again = repeats.find(plan, _joined(scope, b"accept"))
-            if again is None:
-                if plan is None:
-                    verdict = self._passed
-                elif self._decide is not None:
-                    verdict = self._decide(plan)
+            verdict: Verdict | None = None
+            fields: list[Field] = []
+            if again is None and plan is not None:
+                if self._wire is not None:
+                    fields, verdict = self._wire(plan)
                 else:
                     verdict = await self._awaited_decide(plan)
-                fields = verdict.wire
-                if repeats is not None and plan is not None:
+                    fields = verdict.wire
+                if verdict is not None and repeats is not None:
                     if verdict.outcome.strike:
                         repeats.struck(plan, verdict)
                     if not verdict.allowed and not verdict.delay:
@@ -194,9 +192,9 @@ class ThresholdMiddleware:
             return
         if again is not None:
             await _send(send, *again)
-        elif verdict.delay:
+        elif verdict is not None and verdict.delay:
             await self._hold(scope, receive, send, caller, verdict, fields)
-        elif not verdict.allowed:
+        elif verdict is not None and not verdict.allowed:
             await self._refuse(scope, receive, send, verdict, fields)
         elif self._messages is not None and kind == "websocket":
             await self._admit(scope, receive, announcing(send, fields), caller)

@@ -13,9 +13,9 @@ advertised when that would take more than a thousand windows.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from math import ceil, gcd, inf
+from time import time
 from typing import Generic, Literal, TypeVar
 
 from .plan import Found, Rule
@@ -141,18 +141,21 @@ def told(
     """
     fields: list[tuple[T, T]] = []
     if style != "none":
-        if style != "x":
-            fields += words.policy
         if found:
             i = binding(rules, found) if len(found) > 1 else 0
             _, remaining, reset_us, _ = found[i]
+            state = words.states[i] % (remaining, -(-reset_us // SECOND))
             if style != "x":
-                fields.append((words.state, words.states[i] % (remaining, -(-reset_us // SECOND))))
+                fields = words.policy + [(words.state, state)]  # noqa: RUF005 (the types)
             if style != "ietf":
-                reset = ceil(time.time() + reset_us / SECOND)
-                fields.append(words.limits[i])
-                fields.append((words.remaining, words.number % remaining))
-                fields.append((words.reset, words.number % reset))
+                number = words.number
+                fields += (
+                    words.limits[i],
+                    (words.remaining, number % remaining),
+                    (words.reset, number % ceil(time() + reset_us / SECOND)),
+                )
+        elif style != "x":
+            fields = words.policy.copy()
         if warned:
             fields.append(words.warning)
         if banned:

@@ -159,6 +159,7 @@ class Layers:
 
         Paths that mean the same endpoint share one target: there are no more than the policy has endpoints.
         """
+        method = method.upper()
         edge = self._edge.match(method, path) or self._edge_default
         user = self._user.match(method, path) or self._user_default
         endpoint = self._endpoints.match(method, path)

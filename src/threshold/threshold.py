@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
 from .errors import ConfigurationError, StoreUnavailable
-from .headers import Rules
+from .headers import Field, Rules, told
 from .plan import Outcome, Plan
 from .policy import Policy
 from .stores.base import AsyncStore, Store
@@ -39,6 +39,8 @@ class _Front:
         self._announce = Announcer(policy.name, policy.dry_run, hooks)
         self._local: MemoryStore | None = None
         self._passed = passed(policy.headers)
+        self._style = policy.headers
+        self._rehearsing = policy.dry_run
 
     def _concluded(self, plan: Plan, outcome: Outcome) -> Verdict:
         verdict = self.policy.conclude(plan, outcome)
@@ -107,6 +109,23 @@ class Threshold(_Front):
         except StoreUnavailable as error:
             return self._without_store(plan, error)
         return self._concluded(plan, outcome)
+
+    def wire(self, plan: Plan) -> tuple[list[Field], Verdict | None]:
+        """`decide` for a shell that sends bytes: the header fields, and the verdict if there is more to do.
+
+        An ordinary admitted request, nearly every one, is spared the building of a verdict.
+        """
+        try:
+            outcome = self.store.decide(plan)
+        except StoreUnavailable as error:
+            verdict = self._without_store(plan, error)
+            return verdict.wire, verdict
+        unusual = outcome.strike or outcome.shadowed or outcome.overflowed or self._announce.store_is_away
+        if outcome.allowed and not unusual and not self._rehearsing:
+            rules: Rules = plan.rules  # type: ignore[assignment]  # a policy's plans hold Rules
+            return told(rules.wire, rules, outcome.found, self._style, 0, False, False), None
+        verdict = self._concluded(plan, outcome)
+        return verdict.wire, verdict
 
     def peek(self, caller: Caller) -> Verdict:
         """Say what `check` would decide now; nothing is charged, struck or announced.

@@ -111,13 +111,14 @@ def serve(settings: Settings, console: Console, *, port: int, workers: int = 1) 
     environment = settings.environment() | {"THRESHOLD_DEMO_SECRET": secret}
     with Server(PROTECTED, environment, workers=workers, port=port) as server:
         try:
+            url = server.url
             console.print(
-                f"The blog is on [bold]{server.url}[/bold], {settings.pace:g} times faster than real time. Try:"
+                f"The blog is on [bold]{url}[/bold], {settings.pace:g} times faster than real time. Try:"
             )
             for line in (
-                f"curl -i {server.url}/blog -H 'X-Tenant: clover-corner'",
-                f"""curl -s {server.url}/auth/token -d '{{"user": "you"}}'""",
-                f"for i in $(seq 120); do curl -s -o /dev/null -w '%{{http_code}} ' {server.url}/nowhere; done",
+                f"curl -i {url}/blog -H 'X-Tenant: clover-corner'",
+                f"""curl -s {url}/auth/token -d '{{"user": "you"}}'""",
+                f"for i in $(seq 120); do curl -s -o /dev/null -w '%{{http_code}} ' {url}/nowhere; done",
             ):
                 console.print(f"  {line}", highlight=False, soft_wrap=True)
             console.print("Ctrl-C ends it.")

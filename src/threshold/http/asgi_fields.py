@@ -8,6 +8,8 @@ from ..headers import NAMES, Field
 from .protocols import Message, Send
 
 _OURS = frozenset(name.lower().encode() for name in NAMES)
+_INITIALS = b"".join({initial.lower() + initial.upper() for initial in (name[:1] for name in _OURS)})
+"""First letters of ours: most of an app's names need no closer look."""
 STARTS = frozenset({"http.response.start", "websocket.http.response.start", "websocket.accept"})
 
 
@@ -17,9 +19,9 @@ def merged(headers: Iterable[tuple[bytes, bytes]] | None, fields: list[Field]) -
     >>> merged([(b"Retry-After", b"9")], [(b"retry-after", b"1"), (b"ratelimit", b"x")])
     [(b'Retry-After', b'9'), (b'ratelimit', b'x')]
     """
-    said = list(headers or ())
-    for field in said:
-        if field[0].lower() in _OURS:
+    said = headers if type(headers) is list else list(headers or ())
+    for name, _ in said:
+        if name and name[0] in _INITIALS and name.lower() in _OURS:
             taken = {name.lower() for name, _ in said}
             return said + [field for field in fields if field[0] not in taken]
     return said + fields
