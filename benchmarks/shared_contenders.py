@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,13 +41,18 @@ def _shared(address: Address, limit: int) -> Acquire:
     return lambda key: limiter.acquire(key).allowed
 
 
+def prepare(folder: str) -> None:
+    """Make what the processes then find: changing the mode of a database needs it all to oneself."""
+    with closing(sqlite3.connect(Path(folder) / "limits.sqlite", isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE state (key TEXT PRIMARY KEY, drained INTEGER)")
+
+
 def _sqlite(address: Address, limit: int) -> Acquire:
     bucket = TokenBucket(f"{limit}/day")
     path = Path(address.folder) / "limits.sqlite"
     connection = sqlite3.connect(path, timeout=30, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = OFF")
-    connection.execute("CREATE TABLE IF NOT EXISTS state (key TEXT PRIMARY KEY, drained INTEGER)")
 
     def acquire(key: str) -> bool:
         full = f"{limit}:{key}"

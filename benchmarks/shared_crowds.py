@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 
 from sampling import WorkloadError
-from shared_contenders import CONTENDERS, Address, build
+from shared_contenders import CONTENDERS, Address, build, prepare
 from threshold.stores.shared import SharedMemoryStore
 
 PROCESSES = 4
@@ -71,6 +71,7 @@ def crowds(seconds: float, rounds: int) -> list[Crowd]:
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="th-", dir="/dev/shm") as folder, _valkey(folder) as socket:
         name = f"bench-{os.getpid()}-{secrets.token_hex(4)}"
+        prepare(folder)
         try:
             with context.Pool(PROCESSES) as pool:
                 for contender in CONTENDERS:
