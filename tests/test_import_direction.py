@@ -62,7 +62,7 @@ MAY: dict[str, tuple[str, ...]] = {
 }
 EXCEPTIONS = {
     ("threshold", "stores.memory"): "decides locally while the store is away",
-    ("default_store", "stores.memory"): "the one place that chooses a store when nobody did",
+    ("default_store", "stores.choice"): "the one place that chooses a store when nobody did",
 }
 
 SENTINEL_MAY_USE = {

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from inspect import isawaitable
 from typing import cast
 
-from .default_store import default_store
+from .default_store import AUTO, Auto, default_store
 from .errors import ConfigurationError
 from .events import Hook
 from .headers import Field
@@ -43,7 +43,8 @@ class ThresholdMiddleware:
 
     Args:
         policy: a `Policy`; or a `Threshold` or `AsyncThreshold`, which brings its own store and hooks.
-        store: where the state lives; default: the memory of this process.
+        store: where the state lives. "auto": memory shared by the processes of this app when it has several,
+            else the memory of this process; the choice and its reason are one line in the log.
         tenant, user, tier: functions from the scope to an id, or None; they may be async, and be wrapped in
             `Cached`. What they raise, the app's error handling sees. `tier` is only asked for a tenant.
         cost: requests that each request costs, or a function from the scope to that number.
@@ -94,7 +95,7 @@ class ThresholdMiddleware:
         app: ASGIApp,
         *,
         policy: shell.Guarded,
-        store: Store | AsyncStore | None = None,
+        store: Store | AsyncStore | Auto = AUTO,
         tenant: Identify[Scope] | None = None,
         user: Identify[Scope] | None = None,
         tier: Identify[Scope] | None = None,
@@ -290,12 +291,12 @@ async def _settled(answer: object) -> str | None:
 
 
 def _threshold(
-    policy: shell.Guarded, store: Store | AsyncStore | None, hooks: Iterable[Hook]
+    policy: shell.Guarded, store: Store | AsyncStore | Auto, hooks: Iterable[Hook]
 ) -> Threshold | AsyncThreshold:
     """The front end for a policy; its store must not block the event loop."""
     if isinstance(policy, Policy):
-        return AsyncThreshold(policy, default_store() if store is None else store, hooks=hooks)
-    front = shell.ready(policy, store, hooks)
+        return AsyncThreshold(policy, default_store(policy.name) if store == AUTO else store, hooks=hooks)
+    front = shell.ready(policy, store != AUTO, hooks)
     if isinstance(front, Threshold) and getattr(front.store, "blocking", False):
         remedy = "its store would block the event loop: give an AsyncThreshold over the async twin"
         raise ConfigurationError("policy", policy, remedy)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from .default_store import default_store
+from .default_store import AUTO, Auto, default_store
 from .errors import ConfigurationError
 from .events import Hook
 from .http import responses, shell
@@ -36,7 +36,8 @@ class ThresholdMiddleware:
 
     Args:
         policy: a `Policy`; or a `Threshold`, which brings its own store and hooks.
-        store: where the state lives; default: the memory of this process.
+        store: where the state lives. "auto": memory shared by the processes of this app when it has several,
+            else the memory of this process; the choice and its reason are one line in the log.
         tenant, user, tier: functions from the environ to an id, or None; they may be wrapped in `Cached`.
             What they raise, the app's server sees. `tier` is only asked for a tenant.
         cost: requests that each request costs, or a function from the environ to that number.
@@ -83,7 +84,7 @@ class ThresholdMiddleware:
         app: WSGIApp,
         *,
         policy: shell.Guarded,
-        store: Store | None = None,
+        store: Store | Auto = AUTO,
         tenant: Identify[Environ] | None = None,
         user: Identify[Environ] | None = None,
         tier: Identify[Environ] | None = None,
@@ -188,11 +189,11 @@ class ThresholdMiddleware:
         return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]
 
 
-def _threshold(policy: shell.Guarded, store: Store | None, hooks: Iterable[Hook]) -> Threshold:
+def _threshold(policy: shell.Guarded, store: Store | Auto, hooks: Iterable[Hook]) -> Threshold:
     """The synchronous front end for a policy; nothing here could await."""
     if isinstance(policy, Policy):
-        return Threshold(policy, default_store() if store is None else store, hooks=hooks)
-    front = shell.ready(policy, store, hooks)
+        return Threshold(policy, default_store(policy.name) if store == AUTO else store, hooks=hooks)
+    front = shell.ready(policy, store != AUTO, hooks)
     if isinstance(front, AsyncThreshold):
         if front.local is None:
             raise ConfigurationError("policy", policy, "WSGI cannot await its store: give a Threshold")

@@ -13,7 +13,6 @@ from ..addresses import group
 from ..errors import ConfigurationError
 from ..events import Hook
 from ..policy import Policy
-from ..stores.base import AsyncStore, Store
 from ..threshold import AsyncThreshold, Threshold
 from ..verdict import Caller
 from .identity import check_function
@@ -24,7 +23,7 @@ Guarded = Policy | Threshold | AsyncThreshold
 
 
 def ready(
-    front: Threshold | AsyncThreshold, store: Store | AsyncStore | None, hooks: Iterable[Hook]
+    front: Threshold | AsyncThreshold, has_store: bool, hooks: Iterable[Hook]
 ) -> Threshold | AsyncThreshold:
     """A front end that was given where a policy may stand, checked.
 
@@ -33,8 +32,8 @@ def ready(
     """
     if not isinstance(front, (Threshold, AsyncThreshold)):
         raise ConfigurationError("policy", front, "give a Policy, e.g. Policy.default()")
-    if store is not None:
-        raise ConfigurationError("store", store, "drop it: the Threshold given as policy has its own")
+    if has_store:
+        raise ConfigurationError("store", "another one", "drop it: the Threshold given as policy has its own")
     if tuple(hooks):
         raise ConfigurationError("hooks", hooks, "give them to the Threshold instead")
     return front
