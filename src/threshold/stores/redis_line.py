@@ -70,6 +70,8 @@ class RedisLine:
         self._writer: asyncio.Task[None] | None = None
         self._reader: asyncio.Task[None] | None = None
         self._wake: asyncio.Future[None] | None = None
+        self._barrier: Batch | Single | None = None
+        """Nothing is sent before this one is answered: what must be asked again goes first."""
         self._timer: asyncio.TimerHandle | None = None
         self._chores: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -125,8 +127,7 @@ class RedisLine:
     def _add(self, entry: Batch | Single) -> None:
         self._queue.append(entry)
         if self._wake is not None:
-            if not self._wake.done():
-                self._wake.set_result(None)
+            self._wake_writer()
         elif self._writer is None or self._writer.done():
             self._writer = self._loop.create_task(self._write())
         if self._timer is None:
@@ -135,7 +136,7 @@ class RedisLine:
     async def _write(self) -> None:
         try:
             while not self._closed:
-                if not self._queue:
+                while not self._queue or self._barrier is not None:
                     self._wake = self._loop.create_future()
                     await self._wake
                     self._wake = None
@@ -207,6 +208,7 @@ class RedisLine:
                     await self._lost(RedisError("a reply that nobody asked for"))
                     return
                 entry = self._sent.popleft()
+                self._pass(entry)
                 self._settle(entry)
                 entry.answer(reply)
                 if not self.circuit.closed:
@@ -225,6 +227,7 @@ class RedisLine:
     def _refused(self, error: ResponseError) -> bool:
         """The server answered with an error; say whether the connection is still good."""
         entry = self._sent.popleft()
+        self._pass(entry)
         code = code_of(error)
         if not self.circuit.closed:
             self.circuit.answered()
@@ -250,8 +253,18 @@ class RedisLine:
         while place < len(self._queue) and self._queue[place].by_text:
             place += 1
         self._queue.insert(place, entry)
+        self._barrier = self._sent[-1] if self._sent else None
+        self._wake_writer()
+
+    def _wake_writer(self) -> None:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
+
+    def _pass(self, entry: Batch | Single) -> None:
+        """An entry was answered: it holds nothing up any more."""
+        if self._barrier is entry:
+            self._barrier = None
+            self._wake_writer()
 
     def _settle(self, entry: Batch | Single) -> None:
         self._count -= len(entry.asks) if isinstance(entry, Batch) else 1
@@ -301,5 +314,7 @@ class RedisLine:
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
+        self._barrier = None
+        self._wake_writer()
         if connection is not None:
             await connection.disconnect(nowait=True)
