@@ -18,7 +18,14 @@ import threshold.testing
 PUBLIC = {
     *("Limiter", "AsyncLimiter", "Decision", "Rate", "TokenBucket", "SlidingWindow"),
     *("Policy", "Tiers", "Ladder", "Rung", "Caller", "Verdict", "Threshold", "AsyncThreshold"),
-    *("MemoryStore", "ThresholdError", "ConfigurationError", "RateLimited", "StoreUnavailable"),
+    *(
+        "MemoryStore",
+        "SharedMemoryStore",
+        "ThresholdError",
+        "ConfigurationError",
+        "RateLimited",
+        "StoreUnavailable",
+    ),
 }
 TESTING = {"ManualClock", "StoreContract", "AsyncStoreContract", "worst_window"}
 
@@ -57,6 +64,8 @@ def test_the_names_of_threshold_testing_are_locked() -> None:
 
 @pytest.mark.parametrize("module", [threshold, threshold.testing])
 def test_nothing_else_leaks_out_of_the_front_door(module: types.ModuleType) -> None:
+    for name in module.__all__:
+        assert getattr(module, name) is not None  # some are loaded when they are asked for
     assert public_names(module) == set(module.__all__)
 
 

@@ -32,6 +32,19 @@ def cli() -> None:
     type=click.IntRange(100, 1500),
     help="Pairs of requests that measure the overhead.",
 )
+@click.option(
+    "--store",
+    default="memory",
+    show_default=True,
+    help="memory, shared, redis (starts the bundled Valkey), or the URL of a Redis or Valkey server.",
+)
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 16),
+    help="Worker processes; with more than one, an audit shows what they share.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON and nothing else.")
 @click.option("--serve", is_flag=True, help="Keep the protected blog up for you to try, until Ctrl-C.")
 @click.option(
@@ -41,7 +54,7 @@ def cli() -> None:
     type=click.IntRange(0, 65535),
     help="Port on 127.0.0.1, with --serve.",
 )
-def demo(pace: float, pairs: int, as_json: bool, serve: bool, port: int) -> None:
+def demo(pace: float, pairs: int, store: str, workers: int, as_json: bool, serve: bool, port: int) -> None:
     """Protect a small blog with the shipped policy and watch five callers meet it.
 
     Exits 0 only if each caller met the fate the policy prescribes and the overhead is within budget.
@@ -49,12 +62,16 @@ def demo(pace: float, pairs: int, as_json: bool, serve: bool, port: int) -> None
     from .demo import run
     from .demo.settings import Settings
 
-    settings = Settings(pace=pace)
+    settings = Settings(pace, store)
     console = Console()
-    if serve:
-        run.serve(settings, console, port=port)
-        return
-    sys.exit(0 if run.play(settings, console, as_json=as_json, pairs=pairs) else 1)
+    try:
+        if serve:
+            run.serve(settings, console, port=port, workers=workers)
+            return
+        met = run.play(settings, console, as_json=as_json, pairs=pairs, workers=workers)
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from None
+    sys.exit(0 if met else 1)
 
 
 @cli.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..policy import Policy
@@ -9,6 +10,7 @@ from ..testing import worst_window
 from ..verdict import Caller
 from .blog import TENANTS
 from .callers import ENOUGH_REFUSALS, Tally
+from .crowd import Audit
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +23,12 @@ class Fate:
     met: bool
 
 
-def judge(policy: Policy, tallies: dict[str, Tally]) -> list[Fate]:
-    """Compare every tally with what the policy prescribes."""
+def judge(policy: Policy, tallies: dict[str, Tally], audits: Sequence[Audit] = ()) -> list[Fate]:
+    """Compare every tally with what the policy prescribes.
+
+    The first audit is that of the store in use; a second one, of a store per process, is there to show what
+    sharing prevents, and must exceed the limit.
+    """
     fates = [
         *_reader(tallies["reader"]),
         *_bursty(policy, tallies["bursty client"]),
@@ -30,6 +36,13 @@ def judge(policy: Policy, tallies: dict[str, Tally]) -> list[Fate]:
         *_scanner(policy, tallies["path scanner"]),
         *_abuser(policy, tallies["abuser"]),
     ]
+    for number, audit in enumerate(audits):
+        caller = f"{audit.workers} workers at once"
+        if number == 0:
+            fates.append(Fate(caller, f"{audit.limit} posts in any window", f"{audit.admitted}", audit.held))
+        else:
+            prescribed = f"more than {audit.limit}, with {audit.store}"
+            fates.append(Fate(caller, prescribed, f"{audit.admitted}", audit.admitted > audit.limit))
     fates += [
         Fate(tally.name, "no server error", f"{tally.errors} errors", False)
         for tally in tallies.values()

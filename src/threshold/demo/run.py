@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from dataclasses import asdict
-from secrets import token_hex
+from dataclasses import asdict, replace
 
 from rich.console import Console
 
 from ..policy import Policy
 from ..presets import default_policy
 from .callers import Cast, Tally
+from .crowd import Audit, audit
 from .fates import Fate, judge
 from .overhead import Overhead, measure
 from .server import Server
 from .settings import Settings
-from .show import Stage, fate_table, overhead_lines
+from .settings import stage as prepared
+from .show import Stage
 
 BARE = "threshold.demo.blog:bare"
 PROTECTED = "threshold.demo.blog:protected"
@@ -31,40 +32,40 @@ def play(settings: Settings, console: Console, *, as_json: bool, pairs: int, wor
         settings: pace and store.
         console: where to show it; with as_json only the data is printed.
         pairs: pairs of requests for the overhead, 100 to 1,500.
-        workers: worker processes of the protected server.
+        workers: worker processes of the protected server, 1 to 16. More than one: the run ends with an audit
+            of one caller who asks all of them at once, beside the same with a store per process.
     """
     policy = default_policy(settings.pace)
     assert policy.ladder is not None
-    environment = settings.environment() | {"THRESHOLD_DEMO_SECRET": token_hex(16)}
     begun = time.monotonic()
-    stage = Stage(console)
-    with Server(PROTECTED, environment, workers=workers) as protected, Server(BARE, environment) as bare:
-        if not as_json:
-            console.print(
-                f"[bold]threshold demo[/bold]: a blog on {protected.url} behind the shipped policy, "
-                f"{settings.pace:g} times faster than real time, state in {settings.store}"
-            )
-        cast = Cast(protected.url, policy.ladder, (lambda *_: None) if as_json else stage.say)
-        if not as_json:
-            stage.open(cast.tallies)
-        try:
-            tallies = asyncio.run(cast.play())
-        finally:
+    show = Stage(console)
+    with prepared(settings) as ready:
+        environment = ready.environment()
+        with Server(PROTECTED, environment, workers=workers) as protected, Server(BARE, environment) as bare:
             if not as_json:
-                stage.close()
-        overhead = measure(bare.port, protected.port, pairs)
-    fates = judge(policy, tallies)
+                show.title(protected.url, settings, workers)
+                show.open(cast := Cast(protected.url, policy.ladder, show.say))
+            else:
+                cast = Cast(protected.url, policy.ladder, lambda *_: None)
+            try:
+                tallies = asyncio.run(cast.play())
+            finally:
+                show.close()
+            overhead = measure(bare.port, protected.port, pairs)
+            audits = (
+                [asyncio.run(audit(protected.url, policy, settings.store, workers))] if workers > 1 else []
+            )
+    if audits and settings.store != "memory":
+        divided = replace(settings, store="memory")
+        with Server(PROTECTED, divided.environment(), workers=workers) as server:
+            audits.append(asyncio.run(audit(server.url, policy, "a memory store per process", workers)))
+    fates = judge(policy, tallies, audits)
     met = all(fate.met for fate in fates) and overhead.high_us <= BUDGET_US
     seconds = time.monotonic() - begun
     if as_json:
-        print(json.dumps(report(settings, policy, tallies, fates, overhead, seconds, met), indent=2))
+        print(json.dumps(report(settings, policy, tallies, fates, overhead, audits, seconds, met), indent=2))
     else:
-        console.print(fate_table(fates))
-        console.print(overhead_lines(overhead))
-        verdict = "[bold green]Every caller met the fate the policy prescribes"
-        if not met:
-            verdict = "[bold red]Not every caller met the fate the policy prescribes"
-        console.print(f"{verdict}[/] ({seconds:.0f} s).")
+        show.end(fates, overhead, met, seconds)
     return met
 
 
@@ -74,6 +75,7 @@ def report(
     tallies: dict[str, Tally],
     fates: list[Fate],
     overhead: Overhead,
+    audits: list[Audit],
     seconds: float,
     met: bool,
 ) -> dict[str, object]:
@@ -101,15 +103,17 @@ def report(
         "callers": rows,
         "fates": [asdict(fate) for fate in fates],
         "overhead": asdict(overhead),
+        "audits": [asdict(audit) for audit in audits],
         "met": met,
     }
 
 
 def serve(settings: Settings, console: Console, *, port: int, workers: int = 1) -> None:
     """Keep the protected blog up until Ctrl-C."""
-    secret = token_hex(16)
-    environment = settings.environment() | {"THRESHOLD_DEMO_SECRET": secret}
-    with Server(PROTECTED, environment, workers=workers, port=port) as server:
+    with (
+        prepared(settings) as ready,
+        Server(PROTECTED, ready.environment(), workers=workers, port=port) as server,
+    ):
         try:
             url = server.url
             console.print(

@@ -10,9 +10,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from .callers import Tally
+from .callers import Cast, Tally
 from .fates import Fate
 from .overhead import Overhead
+from .settings import Settings
 
 _COLORS = {
     "calm": "green",
@@ -37,10 +38,18 @@ class Stage:
         self._tallies: dict[str, Tally] = {}
         self._live: Live | None = None
 
-    def open(self, tallies: dict[str, Tally]) -> None:
-        """Start showing these tallies."""
+    def title(self, url: str, settings: Settings, workers: int) -> None:
+        """Say what is about to happen."""
+        several = f", {workers} worker processes" if workers > 1 else ""
+        self._console.print(
+            f"[bold]threshold demo[/bold]: a blog on {url} behind the shipped policy, {settings.pace:g} "
+            f"times faster than real time, state in {settings.store}{several}"
+        )
+
+    def open(self, cast: Cast) -> None:
+        """Start showing the callers' tallies."""
         self._begun = time.monotonic()
-        self._tallies = tallies
+        self._tallies = cast.tallies
         if self._console.is_terminal:
             self._live = Live(console=self._console, get_renderable=self._table, refresh_per_second=8)
             self._live.start()
@@ -50,8 +59,17 @@ class Stage:
         if self._live is not None:
             self._live.stop()
             self._live = None
-        else:
+        elif self._tallies:
             self._console.print(self._table())
+
+    def end(self, fates: list[Fate], overhead: Overhead, met: bool, seconds: float) -> None:
+        """Print the verdict and what it rests on."""
+        self._console.print(fate_table(fates))
+        self._console.print(overhead_lines(overhead))
+        verdict = "[bold green]Every caller met the fate the policy prescribes"
+        if not met:
+            verdict = "[bold red]Not every caller met the fate the policy prescribes"
+        self._console.print(f"{verdict}[/] ({seconds:.0f} s).")
 
     def say(self, caller: str, kind: str, sentence: str) -> None:
         """Print one event."""
@@ -73,9 +91,9 @@ def tally_table(tallies: dict[str, Tally]) -> Table:
     table = _titled("What became of their requests")
     table.add_column("caller", no_wrap=True)
     for name in ("sent", "allowed", "warned", "delayed"):
-        table.add_column(name, justify="right")
-    table.add_column("refused by", no_wrap=True)
-    table.add_column("banned", justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("refused by")
+    table.add_column("banned", justify="right", no_wrap=True)
     for tally in tallies.values():
         figures = [_figure(value) for value in (tally.requests, tally.allowed, tally.warned, tally.delayed)]
         refused = ", ".join(f"{layer} {count:,}" for layer, count in sorted(tally.refused.items()))
