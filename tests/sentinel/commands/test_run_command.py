@@ -1,0 +1,274 @@
+"""`sentinel run` from the outside: files, exit statuses, Ctrl-C, and every way to be refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+Sentinel = Callable[..., Any]
+Start = Callable[..., Any]
+
+# The loose bound on latency allows lag in proportion: a busy machine does not make these runs VOID.
+SCENARIO = """
+[scenario]
+name = "readers"
+checks = ["error_rate < 1 %", "p95 < 9 s"]
+[load]
+rate = 100
+duration_s = 1
+[mix]
+blog-list = 1
+"""
+
+
+def written(folder: Path, text: str = SCENARIO, name: str = "readers.toml") -> str:
+    (folder / name).write_text(text)
+    return name
+
+
+def test_a_run_passes_and_writes_every_report_and_the_history(
+    sentinel: Sentinel, blog: str, tmp_path: Path
+) -> None:
+    files = {kind: tmp_path / f"out/report.{kind}" for kind in ("json", "html", "junit", "md")}
+    options = [word for kind, path in files.items() for word in (f"--{kind}", str(path))]
+    said = sentinel("run", written(tmp_path), "--target", blog, *options)
+    assert said.status == 0, said.out + said.err
+    assert "PASSED" in said.out.splitlines()[-2]
+    document = json.loads(files["json"].read_text())
+    assert document["total"]["counts"] == {"ok": 100, "denied": 0, "shed": 0, "error": 0}
+    suites = ElementTree.parse(files["junit"]).getroot()
+    assert suites.get("failures") == "0" and int(suites.get("tests", "0")) >= 2
+    assert files["html"].read_text().startswith("<!doctype html>")
+    assert "✅ sentinel: readers" in files["md"].read_text()
+    with sqlite3.connect(tmp_path / "history.db") as history:
+        assert history.execute("SELECT name, status, requests FROM runs").fetchall() == [
+            ("readers", "complete", 100)
+        ]
+        assert history.execute("SELECT exit_code FROM verdicts").fetchall() == [(0,)]
+    history.close()
+
+
+def test_a_plain_line_per_second_where_there_is_no_terminal(
+    sentinel: Sentinel, blog: str, tmp_path: Path
+) -> None:
+    said = sentinel("run", written(tmp_path), "--target", blog, "--no-save", "--duration", "2s")
+    lines = re.findall(r"^ +(\d+) s  steady: (\d+) planned, \d+ answered, 0 failed", said.out, re.MULTILINE)
+    assert [int(second) for second, _ in lines] == [1, 2]
+    assert [int(planned) for _, planned in lines] == [100, 100]
+    assert not (tmp_path / "history.db").exists()
+
+
+def test_a_check_on_the_command_line_that_does_not_hold_fails_the_run(
+    sentinel: Sentinel, blog: str, tmp_path: Path
+) -> None:
+    said = sentinel("run", written(tmp_path), "--target", blog, "--check", "throughput > 500/s")
+    assert said.status == 2
+    assert "FAILED: 1 of 3 criteria do not hold: throughput > 500/s" in " ".join(said.out.split())
+
+
+def test_profile_duration_and_rate_replace_the_load(sentinel: Sentinel, blog: str, tmp_path: Path) -> None:
+    out = tmp_path / "report.json"
+    words = ["--profile", "spike", "--duration", "2s", "--rate", "20/s", "--json", str(out)]
+    said = sentinel("run", written(tmp_path), "--target", blog, "--no-save", *words)
+    assert said.status == 0, said.err
+    document = json.loads(out.read_text())
+    assert [phase["name"] for phase in document["phases"]] == ["warm-up", "spike", "cool-down"]
+    assert document["total"]["requests"] == round(20 * 2 * (0.7 + 10 * 0.3))
+
+
+def test_an_application_in_this_process_is_a_target(sentinel: Sentinel, tmp_path: Path) -> None:
+    said = sentinel("run", written(tmp_path), "--target", "threshold.demo.blog:bare", "--no-save")
+    assert said.status in (0, 4), said.out + said.err  # 4: this process was too busy to send in time
+    assert "100" in said.out
+
+
+def test_the_closed_model_labels_itself(sentinel: Sentinel, blog: str, tmp_path: Path) -> None:
+    words = ["--closed", "--users", "3", "--no-save"]
+    said = sentinel("run", written(tmp_path), "--target", blog, *words)
+    assert said.status == 0, said.out + said.err
+    assert "under-reported" in said.out and "closed model" in said.out
+
+
+EXCESS = ["--check", "excess = 0", "--limit", "100/minute", "--algorithm", "sliding-window"]
+
+
+def test_requests_over_a_limit_that_were_let_through_are_proven_and_fail_the_run(
+    sentinel: Sentinel, blog: str, tmp_path: Path
+) -> None:
+    one_user = SCENARIO + "[users]\ncount = 1\n"
+    said = sentinel(
+        "run", written(tmp_path, one_user.replace("rate = 100", "rate = 160")), "--target", blog, *EXCESS
+    )
+    assert said.status == 2 and "60 proven" in said.out
+    said = sentinel("run", written(tmp_path, one_user), "--target", blog, *EXCESS)
+    assert said.status == 0 and "0 proven" in said.out
+
+
+def test_the_first_ctrl_c_ends_a_run_cleanly_with_a_partial_report(
+    start: Start, blog: str, tmp_path: Path
+) -> None:
+    process = start(
+        "run", "multi-tenant", "--target", blog, "--duration", "60s", "--rate", "90", "--json", "report.json"
+    )
+    for line in process.stdout:
+        if re.match(r" +2 s", line):
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 0, out + err
+    assert "stopped early" in " ".join(out.split())
+    document = json.loads((tmp_path / "report.json").read_text())
+    assert document["run"]["status"] == "partial" and document["total"]["requests"] > 40
+    counters = document["run"]["counters"]
+    assert counters["cleaned"] > 0 and counters["left_behind"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["nope"], 1, r"scenario 'nope' is unknown; shipped are: smoke"),
+        (["missing.toml"], 1, r"scenario file missing.toml cannot be read"),
+        (["smoke", "--scale", "0"], 1, r"0.0 is not in the range 0<x<=1"),
+        (["smoke", "--scale", "2"], 1, r"2.0 is not in the range 0<x<=1"),
+        (["smoke", "--duration", "0s"], 1, r"'--duration': 0s is out of range; .* between 1 s and 3,600 s"),
+        (["smoke", "--duration", "2h"], 1, r"'--duration': 2h is out of range; .* between 1 s and 3,600 s"),
+        (["smoke", "--duration", "soon"], 1, r"'soon' is no duration; write it like 30s"),
+        (["smoke", "--rate", "0"], 1, r"'--rate': 0 is out of range; it must be above 0"),
+        (["smoke", "--rate", "nan"], 1, r"'--rate': nan is out of range"),
+        (["smoke", "--rate", "many"], 1, r"rate is 'many'|rate: 'many'|'many'"),
+        (["soak-me", "--profile", "nope"], 1, r"'--profile'.*'nope' is not one of"),
+        (["smoke", "--profile", "custom"], 1, r"profile custom needs points; write them in a scenario file"),
+        (
+            ["smoke", "--profile", "soak", "--rate", "1000"],
+            1,
+            r"operations is 3600000; it must be between 1 and 1,000,000",
+        ),
+        (["smoke", "--closed", "--users", "501"], 1, r"users is 501; it must be between 1 and 500"),
+        (["smoke", "--users", "5"], 1, r"users is for the closed model; add --closed"),
+        (["launch-day", "--closed"], 1, r"concurrency is 1000; it must be between 1 and 500"),
+        (["smoke", "--check", "p95 < fast"], 1, r"criterion 'p95 < fast' is not understood"),
+        (["smoke", "--check", "p95 < 5 %"], 1, r"criterion 'p95 < 5 %' has the unit '%'"),
+        (["smoke", "--check", "excess = 0"], 1, r"excess needs the limit it is about; add --limit"),
+        (["smoke", "--check", "nope: p95 < 5ms"], 1, r"application 'nope' is unknown"),
+        (["smoke", "--limit", "10 per day or so"], 1, r"'--limit'"),
+        (["smoke", "--limit", "5/s", "--limited", "blog-list/nope"], 1, r"blog-list has the steps list"),
+        (["smoke", "--segment", "4/4"], 1, r"segment index is 4; it must be between 0 and 3"),
+        (["smoke", "--segment", "one"], 1, r"segment is 'one'; write it as i/n"),
+        (["smoke", "--start-at", "noon"], 1, r"'noon' is no instant"),
+        (["smoke", "--start-at", "2026-01-02T03:04:05"], 1, r"names no time zone"),
+        (["smoke", "--start-at", "1000"], 1, r"start_at is 1000.0, .* s ago; choose a later instant"),
+        (["smoke", "--seed", "-1"], 1, r"-1 is not in the range"),
+        (["smoke", "--nope"], 1, r"No such option '--nope'"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_refused_with_the_field_the_value_and_the_range(
+    sentinel: Sentinel, blog: str, words: list[str], status: int, message: str
+) -> None:
+    said = sentinel("run", "--target", blog, "--no-save", *words)
+    assert said.status == status, said.out + said.err
+    assert re.search(message, " ".join(said.err.split())), said.err
+    assert "Traceback" not in said.err
+
+
+SPIKE = "rate = 100\nprofile = 'spike'\nmultiplier = 101"
+RATE = "rate = 100\nduration_s = 1"
+ONE, TWICE = "profile = 'custom'\npoints = [[0, 1]]", "profile = 'custom'\npoints = [[0, 1], [5, 1], [5, 2]]"
+OPERATIONS = r"operations is \d+; it must be between 1 and 1,000,000"
+CIRCLE = (
+    SCENARIO.replace("blog-list = 1", "a = 1")
+    + """
+[[application]]
+name = "a"
+requires = ["b"]
+step = [{ name = "x", path = "/" }]
+[[application]]
+name = "b"
+requires = ["a"]
+step = [{ name = "x", path = "/" }]
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (SCENARIO.replace("blog-list = 1", "shop = 1"), r"mix names the unknown application 'shop'; known: "),
+        (CIRCLE, r"applications require each other in a circle: a → b → a"),
+        (SCENARIO.replace("duration_s = 1", "duration_s = 3601"), r"duration is 3601 s; .* 1 and 3,600 s"),
+        (SCENARIO.replace("rate = 100", SPIKE), r"spike multiplier is 101; .* 1 and 100"),
+        (SCENARIO.replace("rate = 100", "rate = -1"), r"rate is -1; it must be a finite number .* 0"),
+        (SCENARIO.replace("rate = 100", "rate = 2e6"), OPERATIONS),
+        (SCENARIO.replace(RATE, ONE), r"points is 1; it must be between 2 and 1,000"),
+        (SCENARIO.replace(RATE, TWICE), r"points\[2\].second is 5, after 5; seconds must strictly increase"),
+        (SCENARIO.replace("name =", "nmae ="), r"scenario has no 'nmae'; it takes name"),
+        ("[scenario", r"not valid TOML"),
+    ],
+)  # fmt: skip
+def test_a_wrong_scenario_file_is_refused_with_its_name_and_key(
+    sentinel: Sentinel, blog: str, tmp_path: Path, text: str, message: str
+) -> None:
+    said = sentinel("run", written(tmp_path, text), "--target", blog)
+    assert said.status == 1 and said.err.startswith("sentinel: readers.toml: "), said.err
+    assert re.search(message, " ".join(said.err.split())), said.err
+
+
+def test_a_dead_target_has_a_status_of_its_own(sentinel: Sentinel) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    said = sentinel("run", "smoke", "--target", f"http://127.0.0.1:{port}")
+    assert said.status == 5 and f"target http://127.0.0.1:{port} cannot be reached" in said.err
+    assert sentinel("run", "smoke", "--target", "unix:/nowhere/at.all").status == 5
+    assert sentinel("run", "smoke", "--target", "no_such_module:app").status == 5
+    assert sentinel("run", "smoke", "--target", "http://nowhere.invalid").status == 5
+
+
+def test_other_peoples_machines_need_to_be_allowed_by_name_and_public_ones_by_flag(
+    sentinel: Sentinel,
+) -> None:
+    said = sentinel("run", "smoke", "--target", "http://192.0.2.1")
+    assert said.status == 1 and "allow it by name: --allow-target 192.0.2.1" in said.err
+    said = sentinel("run", "smoke", "--target", "http://8.8.8.8", "--allow-target", "8.8.8.8")
+    assert said.status == 1 and "public address; if you mean to load it, add --production" in said.err
+
+
+@pytest.mark.parametrize("target", ["127.0.0.1:8000", "http://127.0.0.1/path", "ftp://127.0.0.1"])
+def test_what_is_no_target_is_refused(sentinel: Sentinel, target: str) -> None:
+    said = sentinel("run", "smoke", "--target", target)
+    assert said.status == 1 and "target is" in said.err
+
+
+def test_a_run_whose_generator_could_not_keep_up_is_void_and_says_so(
+    sentinel: Sentinel, tmp_path: Path
+) -> None:
+    (tmp_path / "slow_app.py").write_text(
+        "import time\n"
+        "async def app(scope, receive, send):\n"
+        "    if scope['type'] == 'lifespan':\n"
+        "        raise RuntimeError\n"
+        "    time.sleep(0.02)\n"
+        "    await send({'type': 'http.response.start', 'status': 200, 'headers': []})\n"
+        "    await send({'type': 'http.response.body', 'body': b''})\n"
+    )
+    begun = time.monotonic()
+    tight = SCENARIO.replace('"p95 < 9 s"', '"p95 < 5 ms"')
+    said = sentinel("run", written(tmp_path, tight), "--target", "slow_app:app")
+    assert said.status == 4 and "VOID, this run proves nothing" in " ".join(said.out.split())
+    assert time.monotonic() - begun < 20
+
+
+def test_help_and_version_are_there(sentinel: Sentinel) -> None:
+    assert sentinel("--help").status == 0
+    assert "run" in sentinel("--help").out
+    assert sentinel("--version").out.startswith("sentinel, version ")
+    assert sentinel("scenarios").status == 0
+    assert "launch-day" in sentinel("scenarios").out
