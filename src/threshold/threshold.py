@@ -150,7 +150,7 @@ class Threshold(_Front):
             address: the anonymous caller's address.
         """
         key = self.policy.abuse_key(user, tenant, address)
-        self.store.reset([key])
+        self.store.reset([key], tenant)
         self._announce.unbanned(key)
 
     def close(self) -> None:
@@ -209,7 +209,7 @@ class AsyncThreshold(_Front):
     ) -> None:
         """Lift every penalty of a caller and forget the strikes (see `Threshold.unban`)."""
         key = self.policy.abuse_key(user, tenant, address)
-        done = self.store.reset([key])
+        done = self.store.reset([key], tenant)
         if done is not None:
             await done
         self._announce.unbanned(key)

@@ -20,6 +20,7 @@ from threshold import (
 )
 from threshold.plan import Plan, Rule
 from threshold.stores.base import bind
+from threshold.stores.key_table import KeyTable
 from threshold.testing import ManualClock, worst_window
 from threshold.testing.contract_base import abuse_key, plan
 from threshold.testing.contract_parity import Reference, fields
@@ -94,7 +95,7 @@ class Twin:
     def check(self) -> None:
         assert len(self.store) <= self.max_keys
         assert len(self.store) == sum(len(shard) for shard in self.store._shards)
-        assert len(self.store) == sum(len(bucket) for bucket in self.store._buckets.values())
+        assert len(self.store) == sum(len(bucket) for bucket in self.store._table.buckets.values())
         for key in self.live():
             kept = self.store.state([key])[0]
             assert kept == self.reference.states.get(key, self.reference.records.get(key)), key
@@ -384,14 +385,14 @@ def test_a_decision_looks_at_a_bounded_number_of_keys_however_many_there_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looks = 0
-    original = MemoryStore._look
+    original = KeyTable._take_out
 
-    def counting(self: MemoryStore, *args: object) -> object:
+    def counting(self: KeyTable, *args: object) -> object:
         nonlocal looks
         looks += 1
         return original(self, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(MemoryStore, "_look", counting)
+    monkeypatch.setattr(KeyTable, "_take_out", counting)
     clock = ManualClock()
     for max_keys in (1_000, 20_000):
         store = MemoryStore(max_keys, clock=clock)

@@ -213,7 +213,7 @@ def test_threads_at_the_bound_keep_it() -> None:
 
     hammer(16, work)
     assert len(store) == sum(len(shard) for shard in store._shards)
-    assert len(store) == sum(len(bucket) for bucket in store._buckets.values())
+    assert len(store) == sum(len(bucket) for bucket in store._table.buckets.values())
 
 
 class _Alarm(Exception):

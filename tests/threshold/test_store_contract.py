@@ -44,7 +44,7 @@ class _Slow:
     async def refund(self, plan: Plan, at: int) -> None:
         self._store.refund(plan, at)
 
-    async def reset(self, keys: Sequence[str]) -> None:
+    async def reset(self, keys: Sequence[str], group: str | None = None) -> None:
         self._store.reset(keys)
 
     async def state(self, keys: Sequence[str]) -> list[State]:

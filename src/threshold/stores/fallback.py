@@ -105,14 +105,14 @@ class FallbackStore(_Switch):
         """Give back where the charge was made; see `Store.refund`."""
         (self._local if self._was_local(at) else self._remote).refund(plan, at)
 
-    def reset(self, keys: Sequence[str]) -> None:
+    def reset(self, keys: Sequence[str], group: str | None = None) -> None:
         """Forget these keys in both stores.
 
         Raises:
             StoreUnavailable: when the remote one could not be told; the local one has forgotten.
         """
-        self._local.reset(keys)
-        self._remote.reset(keys)
+        self._local.reset(keys, group)
+        self._remote.reset(keys, group)
 
     def state(self, keys: Sequence[str]) -> list[State]:
         """Read the states where decisions are made now."""
@@ -168,10 +168,10 @@ class AsyncFallbackStore(_Switch):
         else:
             await self._remote.refund(plan, at)
 
-    async def reset(self, keys: Sequence[str]) -> None:
+    async def reset(self, keys: Sequence[str], group: str | None = None) -> None:
         """Forget these keys in both stores."""
-        self._local.reset(keys)
-        await self._remote.reset(keys)
+        self._local.reset(keys, group)
+        await self._remote.reset(keys, group)
 
     async def state(self, keys: Sequence[str]) -> list[State]:
         """Read the states where decisions are made now."""

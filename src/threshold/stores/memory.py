@@ -1,40 +1,26 @@
 """MemoryStore: state in the memory of this process. Bounded, exact, thread-safe.
 
-The bound holds without background threads, scans or eviction of anything that still matters:
-
-- Keys live in many small dicts, so that a growing dict never stops the world for long.
-- Every key stands in exactly one bucket of a calendar, by the instant its state comes to rest. A new key
-  pays for looking at a few that are due: each is forgotten, or rescheduled if it was used again. A look
-  is paid by the charge that made it necessary, so the work is constant per charge.
-- A full store forgets only what is at rest. When nothing is, newcomers share one overflow state per rule:
-  the limit still holds for all of them together, and everybody already known keeps their own state.
+The bound holds without background threads, scans or eviction of anything that still matters: a full store
+forgets only what is at rest (key_table.py). When nothing is, newcomers share one overflow state per rule: the
+limit still holds for all of them together, and everybody already known keeps their own state.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from heapq import heappop, heappush
 from threading import RLock
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from .. import engine
 from ..errors import ConfigurationError
 from ..escalation import AbuseState
 from ..plan import Found, Limit, Outcome, Plan, Rule, State
 from .base import Clock, Take
+from .key_table import KeyTable, scope_of
 
 DEFAULT_MAX_KEYS = 1_000_000
-_KEYS_PER_SHARD = 1024
-_LOOKS = 4
-_LOOKS_WHEN_FULL = 16
-_MOST_SCOPES = 65_536
-
-
-class _Resting(Protocol):
-    def rests_at(self, state: State) -> int: ...
 
 
 def monotonic_us() -> int:
@@ -85,22 +71,16 @@ class MemoryStore:
         self._release = self._lock.release
         # A clock in Python would take 50 ns more on the hot path.
         self._nanoseconds = time.monotonic_ns if clock is monotonic_us else lambda: clock() * 1000
-        count = 1 << max(0, (max_keys // _KEYS_PER_SHARD).bit_length() - 1)
-        # An odd number of shards, so that which shard says nothing about the place inside it.
-        self._shards: list[dict[str, State]] = [{} for _ in range(min(count, 65_536) | 1)]
-        self._width = len(self._shards)
-        self._count = 0
-        self._resting: dict[str, _Resting] = {}
-        self._calendar: list[int] = []
-        self._buckets: dict[int, deque[str]] = {}
+        self._table = table = KeyTable(max_keys)
+        self._shards = table.shards
+        self._width = table.width
         self._overflow: dict[str, State] = {}
         self._shared_at: int | None = None  # instant of the last charge to an overflow state
-        self._barren = (0, 0)  # from when to when looking ahead is in vain
         self._news = 0
 
     def __len__(self) -> int:
         """Number of keys remembered now."""
-        return self._count
+        return self._table.count
 
     def now(self) -> int:
         """The instant by this store's clock, in microseconds."""
@@ -116,12 +96,12 @@ class MemoryStore:
         try:  # see bind
             self._acquire()
             now = self._nanoseconds() // 1000
-            if len(keys) == 1 and plan.abuse is None and not plan.peek:
+            if len(keys) == 1 and plan.ladder is None and not plan.peek:
                 outcome = self._decide_one(plan.rules[0], keys[0], plan.cost, now)
             else:
                 outcome = None
             if outcome is None:
-                if self._count + len(keys) < self.max_keys:
+                if self._table.count + len(keys) < self.max_keys:
                     outcome = self._decide_all(plan, now)
                 else:
                     outcome = self._decide_when_full(plan, now)
@@ -178,36 +158,27 @@ class MemoryStore:
             if self._shared_at is not None and at <= self._shared_at:
                 return
             now = self._clock()
-            self._barren = (0, 0)
             for rule, key in zip(plan.rules, plan.keys, strict=True):
-                home = self._home(key)
-                state = home.get(key)
+                state = self._table.home(key).get(key)
                 if state is not None:
-                    home[key] = rule.limit.refund(state, now, plan.cost, at)
+                    self._table.relieve(key, rule.limit.refund(state, now, plan.cost, at))
 
-    def reset(self, keys: Sequence[str]) -> None:
+    def reset(self, keys: Sequence[str], group: str | None = None) -> None:
         """Forget the state of these keys; their places are given back when the calendar comes to them."""
         with self._lock:
             self.generation += 1
-            self._barren = (0, 0)
             for key in keys:
-                home = self._home(key)
-                if key in home:
-                    home[key] = None
+                self._table.empty(key)
 
     def state(self, keys: Sequence[str]) -> list[State]:
         """Read the raw states of these keys, None where there is none."""
         with self._lock:
-            return [self._home(key).get(key) for key in keys]
+            return [self._table.home(key).get(key) for key in keys]
 
     def close(self) -> None:
         """Forget everything."""
         with self._lock:
-            for shard in self._shards:
-                shard.clear()
-            self._count = 0
-            self._calendar.clear()
-            self._buckets.clear()
+            self._table.clear()
             self._overflow.clear()
 
     # What follows runs under the lock.
@@ -235,7 +206,7 @@ class MemoryStore:
             if abuse is not None and plan.ladder is not None and abuse.blocked_until > now:
                 outcome, struck = engine.barred(plan.ladder, abuse, now)
                 if struck is not None and not plan.peek:
-                    self._insert(culprit, _scope(culprit), plan.ladder, struck, now)
+                    self._table.insert(culprit, scope_of(culprit), plan.ladder, struck, now)
                 return outcome
         plain = abuse is None and not plan.peek
         homes: list[dict[str, State]] = []
@@ -268,20 +239,17 @@ class MemoryStore:
                 if state is None:
                     fresh = True
                 else:
-                    self._home(key)[key] = answer[3]
+                    self._table.home(key)[key] = answer[3]
         # New keys come last: making place for one may forget a key that is at rest, and by now no key of
         # this plan that was charged is.
         if fresh:
             self._insert_new(plan, states, outcome)
         if struck is not None and plan.abuse is not None and plan.ladder is not None:
-            self._insert(plan.abuse, _scope(plan.abuse), plan.ladder, struck, outcome.at)
-
-    def _home(self, key: str) -> dict[str, State]:
-        return self._shards[hash(key) % self._width]
+            self._table.insert(plan.abuse, scope_of(plan.abuse), plan.ladder, struck, outcome.at)
 
     def _take_first(self, rule: Rule, key: str, cost: int, now: int) -> Found:
         """The take of a key that has no state yet."""
-        if key not in self._home(key) and not self._make_place(1, now):
+        if key not in self._table.home(key) and not self._table.make_place(1, now):
             found = rule.step(self._overflow.get(rule.scope), now, cost)
             self._overflow[rule.scope] = found[3]
             self._shared_at = now
@@ -289,27 +257,27 @@ class MemoryStore:
             return found
         found = rule.step(None, now, cost)
         if found[3] is not None:
-            self._insert(key, rule.scope, rule.limit, found[3], now)
+            self._table.insert(key, rule.scope, rule.limit, found[3], now)
         return found
 
     def _insert_new(self, plan: Plan, states: Sequence[State], outcome: Outcome) -> None:
         """Write the states of those keys that had none."""
         for rule, key, state, answer in zip(plan.rules, plan.keys, states, outcome.found, strict=True):
             if state is None and answer[3] is not None:
-                self._insert(key, rule.scope, rule.limit, answer[3], outcome.at)
+                self._table.insert(key, rule.scope, rule.limit, answer[3], outcome.at)
 
     def _decide_when_full(self, plan: Plan, now: int) -> Outcome:
         """Decide with overflow states for those keys that are new and find no place."""
         keys = plan.keys if plan.abuse is None else (*plan.keys, plan.abuse)
         before = -1
-        while self._count != before:  # making place may forget a key of this very plan that is at rest
-            before = self._count
-            self._make_place(sum(not self._knows(key) for key in keys), now)
-        places = self.max_keys - self._count
+        while self._table.count != before:  # making place may forget a key of this very plan
+            before = self._table.count
+            self._table.make_place(sum(not self._table.knows(key) for key in keys), now)
+        places = self.max_keys - self._table.count
         states: list[State] = []
         shared: set[int] = set()
         for i, key in enumerate(plan.keys):
-            home = self._home(key)
+            home = self._table.home(key)
             if key not in home:
                 places -= 1
             if places < 0 and key not in home:
@@ -317,8 +285,12 @@ class MemoryStore:
                 states.append(self._overflow.get(plan.rules[i].scope))
             else:
                 states.append(home.get(key))
-        abuse = None if plan.abuse is None else self._home(plan.abuse).get(plan.abuse)
-        homeless = plan.abuse is not None and self._count >= self.max_keys and not self._knows(plan.abuse)
+        abuse = None if plan.abuse is None else self._table.home(plan.abuse).get(plan.abuse)
+        homeless = (
+            plan.abuse is not None
+            and self._table.count >= self.max_keys
+            and not self._table.knows(plan.abuse)
+        )
         if homeless:
             # A strike that cannot be remembered must not be forgiven either: plain refusals, no ladder.
             plan = replace(plan, ladder=None)
@@ -333,90 +305,12 @@ class MemoryStore:
                     self._overflow[rule.scope] = answer[3]
                     self._shared_at = now
                 else:
-                    self._insert(plan.keys[i], rule.scope, rule.limit, answer[3], now)
+                    self._table.insert(plan.keys[i], rule.scope, rule.limit, answer[3], now)
         if struck is not None and plan.abuse is not None and plan.ladder is not None:
-            self._insert(plan.abuse, _scope(plan.abuse), plan.ladder, struck, now)
+            self._table.insert(plan.abuse, scope_of(plan.abuse), plan.ladder, struck, now)
         if shared or (homeless and not outcome.allowed):
             self._count_overflow()
         return outcome
-
-    def _make_place(self, wanted: int, now: int) -> bool:
-        """Try to free places until `wanted` keys fit; say whether they do."""
-        most = self.max_keys - wanted
-        if self._count > most:
-            self._reclaim(now, _LOOKS_WHEN_FULL)
-        if self._count > most and not self._barren[0] <= now < self._barren[1]:
-            self._look_ahead(now)
-        return self._count <= most
-
-    def _insert(self, key: str, scope: str, resting: _Resting, state: State, now: int) -> None:
-        """Write the state of a key that may be new."""
-        home = self._home(key)
-        if self._resting.get(scope) is not resting:
-            if len(self._resting) >= _MOST_SCOPES and scope not in self._resting:
-                raise RuntimeError("more than 65,536 different limits in one store: a limit per caller?")
-            self._resting[scope] = resting
-        if key not in home:
-            self._reclaim(now, _LOOKS)
-            self._count += 1
-            rests_at = resting.rests_at(state)
-            if rests_at < self._barren[1]:
-                self._barren = (self._barren[0], rests_at)
-            self._schedule(key, rests_at, now)
-        home[key] = state
-
-    def _schedule(self, key: str, rests_at: int, now: int) -> None:
-        """Enter the key in the bucket after `rests_at`; buckets are finer the nearer they are."""
-        grain = max(0, (rests_at - now).bit_length() - 5)
-        due = ((rests_at >> grain) + 1) << grain if grain else rests_at
-        bucket = self._buckets.get(due)
-        if bucket is None:
-            self._buckets[due] = bucket = deque()
-            heappush(self._calendar, due)
-        bucket.append(key)
-
-    def _reclaim(self, now: int, looks: int) -> None:
-        """Look at up to `looks` keys that are due: forget those at rest, reschedule the others."""
-        calendar = self._calendar
-        while looks and calendar and calendar[0] <= now:
-            looks -= 1
-            self._look(calendar[0], now)
-
-    def _look_ahead(self, now: int) -> None:
-        """Look at the keys that are due next: some may have come to rest already."""
-        awake: list[tuple[int, str]] = []
-        for _ in range(_LOOKS_WHEN_FULL):
-            if not self._calendar:
-                break
-            if (found := self._take_out(self._calendar[0], now)) is not None:
-                awake.append(found)
-        for rests_at, key in awake:
-            self._schedule(key, rests_at, now)
-        self._barren = (now, min(awake)[0] if awake else 0)
-
-    def _look(self, due: int, now: int) -> None:
-        """Look at one key of a bucket: forget it if it is at rest, else put it off."""
-        if (found := self._take_out(due, now)) is not None:
-            self._schedule(found[1], found[0], now)
-
-    def _take_out(self, due: int, now: int) -> tuple[int, str] | None:
-        """Take one key out of a bucket and forget it if it is at rest, else say until when it is not."""
-        bucket = self._buckets[due]
-        key = bucket.popleft()
-        if not bucket:
-            del self._buckets[due]
-            heappop(self._calendar)
-        home = self._home(key)
-        state = home[key]
-        rests_at = now if state is None else self._resting[_scope(key)].rests_at(state)
-        if rests_at > now:
-            return rests_at, key
-        del home[key]
-        self._count -= 1
-        return None
-
-    def _knows(self, key: str) -> bool:
-        return key in self._home(key)
 
     def _count_overflow(self) -> None:
         self.overflowed += 1
@@ -434,7 +328,3 @@ class MemoryStore:
                 from logging import getLogger  # 4 ms at start-up, for a line that is hardly ever written
 
                 getLogger("threshold").exception("on_overflow failed")
-
-
-def _scope(key: str) -> str:
-    return key[: key.index("\0") + 1]

@@ -199,7 +199,7 @@ class SharedMemoryStore:
                     table.save(writes, place, rule.limit, after)
             table.journal.commit(writes)
 
-    def reset(self, keys: Sequence[str]) -> None:
+    def reset(self, keys: Sequence[str], group: str | None = None) -> None:
         """Forget the state of these keys."""
         table = self._table
         places = {place.digest: place for place in map(table.places.of, keys)}.values()

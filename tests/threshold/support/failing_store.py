@@ -29,7 +29,7 @@ class FailingStore:
     def refund(self, plan: Plan, at: int) -> None:
         self._ask().refund(plan, at)
 
-    def reset(self, keys: Sequence[str]) -> None:
+    def reset(self, keys: Sequence[str], group: str | None = None) -> None:
         self._ask().reset(keys)
 
     def state(self, keys: Sequence[str]) -> list[State]:
@@ -57,7 +57,7 @@ class AwaitedStore:
     async def refund(self, plan: Plan, at: int) -> None:
         self.store.refund(plan, at)
 
-    async def reset(self, keys: Sequence[str]) -> None:
+    async def reset(self, keys: Sequence[str], group: str | None = None) -> None:
         self.store.reset(keys)
 
     async def state(self, keys: Sequence[str]) -> list[State]:
