@@ -100,7 +100,7 @@ class Awaited:
     def refund(self, plan: Plan, at: int) -> None:
         self._run(_awaiting(self._store.refund(plan, at)))
 
-    def reset(self, keys: Sequence[str]) -> None:
+    def reset(self, keys: Sequence[str], group: str | None = None) -> None:
         self._run(_awaiting(self._store.reset(keys)))
 
     def state(self, keys: Sequence[str]) -> list[State]:

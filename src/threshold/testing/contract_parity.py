@@ -59,7 +59,7 @@ class Reference:
             if state is not None:
                 self.states[key] = rule.limit.refund(state, now, plan.cost, at)
 
-    def reset(self, keys: Sequence[str]) -> None:
+    def reset(self, keys: Sequence[str], group: str | None = None) -> None:
         for key in keys:
             self.states.pop(key, None)
             self.records.pop(key, None)
