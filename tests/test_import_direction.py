@@ -71,8 +71,8 @@ SENTINEL_MAY_USE = {
     "threshold.asgi": {"ThresholdMiddleware", "Cached"},
     "threshold.wsgi": {"ThresholdMiddleware", "Cached"},
     "threshold.stores.shared": {"SharedMemoryStore"},
-    "threshold.stores.redis_async": {"AsyncRedisStore"},
-    "threshold.demo.settings": {"Settings"},
+    "threshold.stores.redis.async_store": {"AsyncRedisStore"},
+    "threshold.demo.settings": {"Settings", "stage"},
 }
 
 

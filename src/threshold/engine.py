@@ -1,4 +1,4 @@
-"""The rules of one decision, as one pure function. Its twin in Lua is stores/decide.lua.
+"""The rules of one decision, as one pure function. Its twin in Lua is stores/redis/decide.lua.
 
 No clock, no lock, no key: a store reads the states, calls `decide`, and writes what comes back.
 """

@@ -12,8 +12,8 @@ import pytest
 
 from threshold import StoreUnavailable, TokenBucket
 from threshold.plan import Outcome, Plan, Rule
-from threshold.stores import redis_line
 from threshold.stores.redis import AsyncRedisStore
+from threshold.stores.redis import line as redis_line
 
 from .proxy import Proxy
 from .servers import Server

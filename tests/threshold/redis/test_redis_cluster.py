@@ -18,9 +18,9 @@ from threshold import ConfigurationError, SlidingWindow, StoreUnavailable, Token
 from threshold.escalation import Ladder, Rung
 from threshold.plan import Plan, Rule
 from threshold.stores.base import Store
-from threshold.stores.cluster_slots import slot_of
 from threshold.stores.redis import AsyncRedisStore, RedisStore
-from threshold.stores.redis_keys import KeyNames
+from threshold.stores.redis.cluster_slots import slot_of
+from threshold.stores.redis.keys import KeyNames
 from threshold.testing import ManualClock
 from threshold.testing.contract_base import Awaited
 

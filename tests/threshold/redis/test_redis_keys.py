@@ -12,7 +12,7 @@ from threshold import SlidingWindow, TokenBucket
 from threshold.escalation import Ladder, Rung
 from threshold.plan import Plan, Rule
 from threshold.stores.redis import RedisStore
-from threshold.stores.redis_keys import KeyNames
+from threshold.stores.redis.keys import KeyNames
 
 from .servers import Server, valkey_binary
 

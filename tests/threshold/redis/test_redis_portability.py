@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from threshold.plan import Plan
-from threshold.stores.redis_keys import KeyNames
-from threshold.stores.wire import (
+from threshold.stores.redis.keys import KeyNames
+from threshold.stores.redis.wire import (
     COST_CEILING,
     DECIDE,
     REFUND,

@@ -7,7 +7,7 @@ from random import Random
 
 from threshold.plan import Outcome, Plan
 from threshold.stores.redis import RedisStore
-from threshold.stores.refusals import Refusals
+from threshold.stores.redis.refusals import Refusals
 from threshold.testing import ManualClock
 
 from .servers import Server

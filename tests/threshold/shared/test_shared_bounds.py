@@ -12,9 +12,9 @@ from integrity import problems
 
 from threshold import Ladder, Limiter, Rung, SlidingWindow, TokenBucket
 from threshold.plan import Plan, Rule
-from threshold.stores import shared_rooms
 from threshold.stores.shared import SharedMemoryStore
-from threshold.stores.shared_layout import FRESH
+from threshold.stores.shared import rooms as shared_rooms
+from threshold.stores.shared.layout import FRESH
 from threshold.testing import ManualClock, worst_window
 
 _WINDOW = SlidingWindow("3/minute")

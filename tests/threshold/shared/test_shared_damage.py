@@ -9,8 +9,8 @@ import pytest
 from threshold import Ladder, Rung, SlidingWindow, TokenBucket
 from threshold.plan import Limit, Plan, Rule
 from threshold.stores.shared import SharedMemoryStore
-from threshold.stores.shared_cells import META, PAYLOAD
-from threshold.stores.shared_layout import CELL, COMMIT
+from threshold.stores.shared.cells import META, PAYLOAD
+from threshold.stores.shared.layout import CELL, COMMIT
 from threshold.testing import ManualClock
 
 _LADDER = Ladder([Rung(cooldown=30), Rung(ban=500)], decay=1000)

@@ -10,9 +10,9 @@ from integrity import problems
 
 from threshold import Ladder, Rung, SlidingWindow, TokenBucket
 from threshold.plan import Plan, Rule, State
-from threshold.stores import shared_take
 from threshold.stores.shared import SharedMemoryStore
-from threshold.stores.shared_cells import CHECK
+from threshold.stores.shared import take as shared_take
+from threshold.stores.shared.cells import CHECK
 from threshold.testing import ManualClock
 
 _LADDER = Ladder([Rung(ban=500)], decay=1000)

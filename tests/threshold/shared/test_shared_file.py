@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from threshold import ConfigurationError, Limiter, SlidingWindow
-from threshold.stores import boot, private_folder, shared_file
-from threshold.stores.shared import SharedMemoryStore
-from threshold.stores.shared_layout import HEADER_SIZE, Header
+from threshold.stores.shared import SharedMemoryStore, boot, private_folder
+from threshold.stores.shared import file as shared_file
+from threshold.stores.shared.layout import HEADER_SIZE, Header
 
 _LIMIT = SlidingWindow("3/hour")
 

@@ -16,9 +16,11 @@ import pytest
 
 from threshold import Limiter, SlidingWindow, StoreUnavailable, TokenBucket
 from threshold.plan import Plan, Rule
-from threshold.stores import shared, shared_lock, shared_take
 from threshold.stores.shared import SharedMemoryStore
-from threshold.stores.shared_lock import TRY, UNLOCK, flock
+from threshold.stores.shared import lock as shared_lock
+from threshold.stores.shared import store as shared
+from threshold.stores.shared import take as shared_take
+from threshold.stores.shared.lock import TRY, UNLOCK, flock
 
 _RULE = Rule.of("r", "user", SlidingWindow("1000/hour"))
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from threshold.sliding_window import COUNT as COUNT_MASK
-from threshold.stores import shared_cells as cells
-from threshold.stores.shared import SharedMemoryStore
-from threshold.stores.shared_layout import CELL, COMMIT, COUNT, FREE, FRESH
+from threshold.stores.shared import SharedMemoryStore, cells
+from threshold.stores.shared.layout import CELL, COMMIT, COUNT, FREE, FRESH
 
 
 def problems(store: SharedMemoryStore) -> list[str]:

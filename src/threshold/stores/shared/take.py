@@ -9,17 +9,17 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from ..plan import Found, Outcome, Plan, Rule
-from ..sliding_window import COUNT as COUNT_MASK
-from ..sliding_window import SlidingWindow
-from ..token_bucket import TokenBucket
-from .base import Clock, Take
-from .shared_cells import CHECK, KIND, MASK, PAYLOAD, RING, TOP
-from .shared_journal import Writes
-from .shared_layout import COMMIT, COUNT, WORD
-from .shared_lock import TRY, UNLOCK, ProcessLock, flock
-from .shared_rooms import BUCKET_WORDS
-from .shared_table import RING_WORDS, Table
+from ...plan import Found, Outcome, Plan, Rule
+from ...sliding_window import COUNT as COUNT_MASK
+from ...sliding_window import SlidingWindow
+from ...token_bucket import TokenBucket
+from ..base import Clock, Take
+from .cells import CHECK, KIND, MASK, PAYLOAD, RING, TOP
+from .journal import Writes
+from .layout import COMMIT, COUNT, WORD
+from .lock import TRY, UNLOCK, ProcessLock, flock
+from .rooms import BUCKET_WORDS
+from .table import RING_WORDS, Table
 
 write_check_and_low: Final = struct.Struct("2q").pack_into
 """Write the two words of a charge, the check first: a death in between leaves the later instant there."""

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..errors import StoreUnavailable
-from .redis_server import ASKING
+from ...errors import StoreUnavailable
+from .server import ASKING
 from .wire import Ask, numbers_of, outcome_at
 
 Pack = Callable[[Sequence[Ask], bool], bytes]

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
-from ..errors import StoreUnavailable
-from ..plan import Found, Outcome, Plan, Rule
-from ..token_bucket import NEVER
+from ...errors import StoreUnavailable
+from ...plan import Found, Outcome, Plan, Rule
+from ...token_bucket import NEVER
 from .cluster_slots import KeysApart
 
 Answer = tuple[Outcome, int]

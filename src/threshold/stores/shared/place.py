@@ -10,7 +10,7 @@ import struct
 from hashlib import blake2b
 from typing import Final
 
-from .shared_layout import Geometry
+from .layout import Geometry
 
 _DIGEST: Final = struct.Struct("2q").unpack
 _MOST_KNOWN = 16_384

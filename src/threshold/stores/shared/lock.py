@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from ..errors import StoreUnavailable
+from ...errors import StoreUnavailable
 
 try:
     import fcntl

@@ -1,7 +1,7 @@
 """SharedMemoryStore: state shared by all processes of one host, with nothing to install and no server to run.
 
-A file in memory holds the state (`shared_table`), a kernel file lock orders the decisions (`shared_lock`), a
-journal makes each of them all or nothing even for a process that is killed in the middle (`shared_journal`).
+A file in memory holds the state (`table`), a kernel file lock orders the decisions (`lock`), a
+journal makes each of them all or nothing even for a process that is killed in the middle (`journal`).
 The decision itself is `engine.decide`, as everywhere.
 """
 
@@ -14,23 +14,23 @@ from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
-from .. import engine
-from ..errors import ConfigurationError
-from ..escalation import AbuseState
-from ..plan import Limit, Outcome, Plan, Rule, State
-from ..sliding_window import SlidingWindow
-from ..token_bucket import TokenBucket
-from . import shared_cells as cells
-from . import shared_file
-from .base import Clock, Take
-from .memory import monotonic_us
-from .shared_journal import Writes
-from .shared_layout import COMMIT, COUNT, DAMAGED, OVERFLOWED, RECOVERED, SHARED_AT
-from .shared_lock import TRY, UNLOCK, ProcessLock, flock
-from .shared_newcomers import Newcomers
-from .shared_place import Place
-from .shared_table import Table
-from .shared_take import take_any, take_from_bucket, take_from_ring
+from ... import engine
+from ...errors import ConfigurationError
+from ...escalation import AbuseState
+from ...plan import Limit, Outcome, Plan, Rule, State
+from ...sliding_window import SlidingWindow
+from ...token_bucket import TokenBucket
+from ..base import Clock, Take
+from ..memory import monotonic_us
+from . import cells
+from . import file as shared_file
+from .journal import Writes
+from .layout import COMMIT, COUNT, DAMAGED, OVERFLOWED, RECOVERED, SHARED_AT
+from .lock import TRY, UNLOCK, ProcessLock, flock
+from .newcomers import Newcomers
+from .place import Place
+from .table import Table
+from .take import take_any, take_from_bucket, take_from_ring
 
 DEFAULT_MAX_KEYS = 100_000
 

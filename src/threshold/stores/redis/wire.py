@@ -13,11 +13,11 @@ from importlib.resources import files
 from struct import Struct, iter_unpack, pack
 from typing import NamedTuple
 
-from ..errors import ConfigurationError
-from ..escalation import AbuseState, Ladder
-from ..plan import Found, Limit, Outcome, Plan, Rule, State
-from ..sliding_window import COUNT_BITS, SlidingWindow
-from ..token_bucket import TokenBucket
+from ...errors import ConfigurationError
+from ...escalation import AbuseState, Ladder
+from ...plan import Found, Limit, Outcome, Plan, Rule, State
+from ...sliding_window import COUNT_BITS, SlidingWindow
+from ...token_bucket import TokenBucket
 
 EXACT = 2**53
 """Whole numbers below this are exact in a double."""
@@ -25,7 +25,7 @@ COST_CEILING = 2**31
 """No limit holds that much, so any cost above is refused just the same."""
 
 _MOST_SHAPES = 4096
-_LUA = files("threshold.stores")
+_LUA = files("threshold.stores.redis")
 
 
 class Script(NamedTuple):

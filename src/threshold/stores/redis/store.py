@@ -2,7 +2,7 @@
 
 A decision is one call of decide.lua: the server reads all states, decides by its own clock, and writes what
 changed, in one atomic step and one round trip. What is here is the order of things; the words are in wire.py,
-the connections in redis_server.py.
+the connections in server.py.
 """
 
 from __future__ import annotations
@@ -11,22 +11,18 @@ import time
 from collections.abc import Sequence
 from typing import ClassVar
 
-from ..errors import StoreUnavailable
-from ..plan import Outcome, Plan, State
-from .base import Clock
+from ...errors import StoreUnavailable
+from ...plan import Outcome, Plan, State
+from ..base import Clock
 from .circuit import OnTrouble
 from .cluster_slots import KeysApart
-from .fallback import AsyncFallbackStore, FallbackStore
-from .redis_async import AsyncRedisStore
-from .redis_front import LOOK_AROUND, RedisFront
-from .redis_keys import DEFAULT_PREFIX
-from .redis_nodes import RedisNodes
-from .redis_parts import Answer, AskPart, RefundPart, Talk, deciding, part_of, parts_of, whole
-from .redis_server import Link, RedisServer
+from .front import LOOK_AROUND, RedisFront
+from .keys import DEFAULT_PREFIX
+from .nodes import RedisNodes
+from .parts import Answer, AskPart, RefundPart, Talk, deciding, part_of, parts_of, whole
 from .resp import command
+from .server import Link, RedisServer
 from .wire import numbers_of, outcome_at, state_of
-
-__all__ = ["AsyncFallbackStore", "AsyncRedisStore", "FallbackStore", "RedisStore"]
 
 
 class RedisStore(RedisFront):

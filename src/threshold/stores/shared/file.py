@@ -18,10 +18,10 @@ import weakref
 from pathlib import Path
 from typing import Final
 
-from ..errors import ConfigurationError
+from ...errors import ConfigurationError
 from .boot import boot_identity
+from .layout import HEADER_SIZE, MAGIC, VERSION, Geometry, Header
 from .private_folder import default_directory, entered, open_private, require_platform
-from .shared_layout import HEADER_SIZE, MAGIC, VERSION, Geometry, Header
 
 try:
     import fcntl

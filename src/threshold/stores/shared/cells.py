@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..errors import ConfigurationError
-from ..escalation import AbuseState, Ladder
-from ..plan import Limit, State
-from ..sliding_window import COUNT, COUNT_BITS, Ring, SlidingWindow
-from ..token_bucket import TokenBucket
+from ...errors import ConfigurationError
+from ...escalation import AbuseState, Ladder
+from ...plan import Limit, State
+from ...sliding_window import COUNT, COUNT_BITS, Ring, SlidingWindow
+from ...token_bucket import TokenBucket
 
 META: Final = 2
 CHECK: Final = 3

@@ -14,8 +14,8 @@ import struct
 from mmap import mmap
 from zlib import crc32
 
-from ..errors import StoreUnavailable
-from .shared_layout import COMMIT, DAMAGED, JOURNAL, MOST_WRITES, RECOVERED, WORD
+from ...errors import StoreUnavailable
+from .layout import COMMIT, DAMAGED, JOURNAL, MOST_WRITES, RECOVERED, WORD
 
 Writes = dict[int, int]
 """What one decision is about to write: word number to value, a signed 64-bit integer."""

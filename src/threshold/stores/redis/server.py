@@ -19,7 +19,7 @@ from typing import Any
 import hiredis
 from redis.exceptions import RedisError, ResponseError
 
-from ..errors import StoreUnavailable
+from ...errors import StoreUnavailable
 from .circuit import Circuit
 from .faults import code_of, explained
 

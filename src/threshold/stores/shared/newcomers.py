@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..plan import Plan, State
-from . import shared_cells as cells
-from .shared_layout import COUNT
-from .shared_place import Place
-from .shared_table import Table
+from ...plan import Plan, State
+from . import cells
+from .layout import COUNT
+from .place import Place
+from .table import Table
 
 _ROWS_WHEN_FULL = 2
 

@@ -14,13 +14,13 @@ from typing import Any
 from redis.exceptions import ResponseError
 from redis.sentinel import Sentinel
 
-from ..errors import StoreUnavailable
+from ...errors import StoreUnavailable
 from .circuit import Circuit
+from .client import Target, connection_kwargs, sentinel_kwargs
 from .cluster_slots import Address, KeysApart, Slots
 from .faults import Moved, moved
-from .redis_client import Target, connection_kwargs, sentinel_kwargs
-from .redis_server import Link, RedisServer
 from .resp import command
+from .server import Link, RedisServer
 
 CLUSTER_SLOTS = command(b"CLUSTER", b"SLOTS")
 MOST_REDIRECTIONS = 5

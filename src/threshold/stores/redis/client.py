@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from ..errors import ConfigurationError
+from ...errors import ConfigurationError
 
 try:
     import redis

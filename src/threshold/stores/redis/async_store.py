@@ -1,6 +1,6 @@
 """AsyncRedisStore: state on a Redis or Valkey server, for asyncio. The same as RedisStore, awaited.
 
-What is here is the order of things; the words are in wire.py, connection and batching in redis_line.py.
+What is here is the order of things; the words are in wire.py, connection and batching in line.py.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from redis.exceptions import ResponseError
 
-from ..errors import StoreUnavailable
-from ..plan import Outcome, Plan, State
-from .base import Clock
+from ...errors import StoreUnavailable
+from ...plan import Outcome, Plan, State
+from ..base import Clock
 from .circuit import OnTrouble
 from .cluster_slots import KeysApart
-from .redis_front import LOOK_AROUND, RedisFront
-from .redis_keys import DEFAULT_PREFIX
-from .redis_line import RedisLine
-from .redis_nodes_async import AsyncRedisNodes
-from .redis_parts import Answer, AskPart, RefundPart, Talk, deciding, part_of, parts_of, whole
+from .front import LOOK_AROUND, RedisFront
+from .keys import DEFAULT_PREFIX
+from .line import RedisLine
+from .nodes_async import AsyncRedisNodes
+from .parts import Answer, AskPart, RefundPart, Talk, deciding, part_of, parts_of, whole
 from .resp import command
 from .wire import state_of
 

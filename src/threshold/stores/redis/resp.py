@@ -14,7 +14,7 @@ from .wire import Script
 class Packer:
     """Pack EVALSHA and EVAL of one script.
 
-    >>> from threshold.stores.wire import Script
+    >>> from threshold.stores.redis.wire import Script
     >>> Packer(Script(b"return 1", b"e0e1"), 3).evalsha([b"abc"], b"x")
     b'*5\\r\\n$7\\r\\nEVALSHA\\r\\n$4\\r\\ne0e1\\r\\n$1\\r\\n1\\r\\n$3\\r\\nabc\\r\\n$1\\r\\nx\\r\\n'
     """

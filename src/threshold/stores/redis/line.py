@@ -17,11 +17,11 @@ from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 
-from ..errors import StoreUnavailable
+from ...errors import StoreUnavailable
+from .batch import Batch, Pack, Single
 from .circuit import Circuit
 from .faults import code_of, explained
-from .redis_batch import Batch, Pack, Single
-from .redis_server import GOES_AWAY, REDIRECTS, line_of
+from .server import GOES_AWAY, REDIRECTS, line_of
 from .wire import Ask
 
 MOST = 64

@@ -10,7 +10,7 @@ from __future__ import annotations
 from base64 import urlsafe_b64encode
 from hashlib import blake2b
 
-from ..errors import ConfigurationError
+from ...errors import ConfigurationError
 
 DEFAULT_PREFIX = "th1"
 _MOST_REMEMBERED = 16_384

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..plan import Outcome, Plan
-from ..token_bucket import NEVER
+from ...plan import Outcome, Plan
+from ...token_bucket import NEVER
 
 MOST_US = 1_000_000
 _MOST_REMEMBERED = 8192

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from ..errors import ConfigurationError
-from ..plan import Limit, Outcome, Plan
-from .base import Clock
+from ...errors import ConfigurationError
+from ...plan import Limit, Outcome, Plan
+from ..base import Clock
 from .circuit import Circuit, OnTrouble
+from .client import Target, target_of
 from .cluster_slots import slot_of
-from .redis_client import Target, target_of
-from .redis_keys import KeyNames
+from .keys import KeyNames
 from .refusals import Refusals
 from .resp import Packer, command
 from .wire import (

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from threading import Lock
 
-from ..errors import StoreUnavailable
+from ...errors import StoreUnavailable
 
 logger = logging.getLogger("threshold")
 

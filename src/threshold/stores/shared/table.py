@@ -11,12 +11,12 @@ import struct
 from mmap import mmap
 from typing import Final
 
-from ..escalation import Ladder
-from ..plan import Found, Limit, State
-from ..sliding_window import COUNT as COUNT_MASK
-from ..sliding_window import Ring
-from . import shared_cells as cells
-from .shared_cells import (
+from ...escalation import Ladder
+from ...plan import Found, Limit, State
+from ...sliding_window import COUNT as COUNT_MASK
+from ...sliding_window import Ring
+from . import cells
+from .cells import (
     BUCKET_META,
     CHECK,
     EXTENT_SHIFT,
@@ -32,11 +32,11 @@ from .shared_cells import (
     SHAPE,
     TOP,
 )
-from .shared_extents import Extents
-from .shared_journal import Journal, Writes
-from .shared_layout import CELL, DAMAGED, RECOVERED, SETTLED, WORD, Geometry
-from .shared_place import Place, Places
-from .shared_rooms import BUCKET_WORDS, Rooms
+from .extents import Extents
+from .journal import Journal, Writes
+from .layout import CELL, DAMAGED, RECOVERED, SETTLED, WORD, Geometry
+from .place import Place, Places
+from .rooms import BUCKET_WORDS, Rooms
 
 CELL_WORDS: Final = struct.Struct("16q").unpack_from
 """Read a whole cell, or a whole extent."""

@@ -5,9 +5,9 @@ An extent is known by its number plus 1, so that 0 means none. Its first word is
 
 from __future__ import annotations
 
-from .shared_cells import EXTENT_SHIFT
-from .shared_journal import Writes
-from .shared_layout import CELL, FREE, FRESH, Geometry
+from .cells import EXTENT_SHIFT
+from .journal import Writes
+from .layout import CELL, FREE, FRESH, Geometry
 
 _LONGEST_CHAIN = 64
 

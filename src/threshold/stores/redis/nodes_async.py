@@ -1,4 +1,4 @@
-"""AsyncRedisNodes: the servers behind one store, for one event loop: the twin of redis_nodes.py, awaited."""
+"""AsyncRedisNodes: the servers behind one store, for one event loop: the twin of nodes.py, awaited."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import ResponseError
 
-from ..errors import StoreUnavailable
+from ...errors import StoreUnavailable
+from .batch import Pack
 from .circuit import Circuit
+from .client import Target, connection_kwargs, sentinel_kwargs
 from .cluster_slots import Address, KeysApart, Slots
 from .faults import Moved, moved
-from .redis_batch import Pack
-from .redis_client import Target, connection_kwargs, sentinel_kwargs
-from .redis_line import RedisLine
-from .redis_nodes import CLUSTER_SLOTS, MOST_REDIRECTIONS
-from .redis_parts import Answer
+from .line import RedisLine
+from .nodes import CLUSTER_SLOTS, MOST_REDIRECTIONS
+from .parts import Answer
 from .wire import Ask, numbers_of, outcome_at
 
 Greet = Callable[[RedisLine, Any], Awaitable[None]]

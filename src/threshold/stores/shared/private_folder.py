@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from ..errors import ConfigurationError, StoreUnavailable
+from ...errors import ConfigurationError, StoreUnavailable
 
 try:
     import fcntl

@@ -12,12 +12,12 @@ from collections.abc import Callable, Collection
 from mmap import mmap
 from typing import Final
 
-from . import shared_cells as cells
-from .shared_cells import BUCKET_META, EXTENT_SHIFT, KIND, META
-from .shared_extents import Extents
-from .shared_journal import Journal, Writes
-from .shared_layout import CELL, COUNT, FRESH, HAND, SETTLED, WORD, Geometry
-from .shared_place import Place
+from . import cells
+from .cells import BUCKET_META, EXTENT_SHIFT, KIND, META
+from .extents import Extents
+from .journal import Journal, Writes
+from .layout import CELL, COUNT, FRESH, HAND, SETTLED, WORD, Geometry
+from .place import Place
 
 BUCKET_WORDS: Final = struct.Struct("q8x5q").unpack_from
 """Read what matters of a token bucket's cell: half the digest, meta, check, low, high, drain."""

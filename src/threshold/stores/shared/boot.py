@@ -6,7 +6,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from ..errors import ConfigurationError
+from ...errors import ConfigurationError
 
 
 def boot_identity() -> bytes:
