@@ -24,6 +24,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "plan": ("plan", "escalation"),
     "engine": ("engine",),
     "contract": ("stores", "stores.base"),
+    "process": ("workers",),
     "stores": ("stores.*",),
     "decision": ("decision",),
     "tables": ("headers", "tiers", "endpoints", "addresses"),
@@ -32,14 +33,13 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "front": ("limiter", "events", "threshold", "default_store"),
     "http": ("http", "http.*"),
     "shells": ("asgi", "wsgi"),
-    "integrations": ("integrations", "integrations.*"),
     "cli": ("cli", "commands", "__main__", "demo", "demo.*"),
     "testing": ("testing", "testing.*"),
     "door": ("",),
 }
 _GROUND = ("errors", "rate", "limits", "plan")
 _POLICY = (*_GROUND, "decision", "tables", "layers", "policy")
-_FRONT = (*_POLICY, "contract", "front")
+_FRONT = (*_POLICY, "contract", "process", "front")
 MAY: dict[str, tuple[str, ...]] = {
     "errors": (),
     "rate": ("errors",),
@@ -47,7 +47,8 @@ MAY: dict[str, tuple[str, ...]] = {
     "plan": ("errors", "rate", "limits"),
     "engine": _GROUND,
     "contract": _GROUND,
-    "stores": (*_GROUND, "engine", "contract"),
+    "process": (),
+    "stores": (*_GROUND, "engine", "contract", "process"),
     "decision": ("errors", "rate"),
     "tables": _GROUND,
     "layers": (*_GROUND, "tables"),
@@ -55,8 +56,7 @@ MAY: dict[str, tuple[str, ...]] = {
     "front": _FRONT,
     "http": _FRONT,
     "shells": (*_FRONT, "http"),
-    "integrations": (*_FRONT, "http", "shells", "stores"),
-    "cli": (*_FRONT, "http", "shells", "stores", "integrations", "testing", "door"),
+    "cli": (*_FRONT, "http", "shells", "stores", "testing", "door"),
     "testing": (*_FRONT, "engine"),
     "door": (*_FRONT, "stores"),
 }

@@ -22,7 +22,6 @@ from .http.protocols import ASGIApp, Receive, Scope, Send
 from .http.repeats import Repeats, Timed
 from .http.waiting import Waiting
 from .http.websocket_messages import TRY_AGAIN_LATER, LimitedSocket, MessageLimit
-from .http.workers import warn_if_divided
 from .policy import Policy
 from .stores.base import AsyncStore, Store
 from .threshold import AsyncThreshold, Threshold
@@ -137,7 +136,7 @@ class ThresholdMiddleware:
         name = self.threshold.policy.name
         if websocket_messages is not None:
             self._messages = MessageLimit(websocket_messages, self.threshold.store, name)
-        warn_if_divided(self.threshold.store, name)
+        shell.warn_if_divided(self.threshold.store, name)
 
     @property
     def delayed_active(self) -> int:

@@ -16,7 +16,6 @@ from .http.caller import ClientAddress, routed
 from .http.delays import Delays, quarter
 from .http.identity import Cached, Identify, check_function, named
 from .http.protocols import Environ, StartResponse, WSGIApp
-from .http.workers import warn_if_divided
 from .http.wsgi_fields import announcing
 from .policy import Policy
 from .stores.base import Store
@@ -119,7 +118,7 @@ class ThresholdMiddleware:
         self._delays = Delays(quarter(threads, max_delayed), max_delayed_per_key)
         self._sleep = sleep
         self._trouble = shell.Trouble()
-        warn_if_divided(self.threshold.store, self.threshold.policy.name)
+        shell.warn_if_divided(self.threshold.store, self.threshold.policy.name)
 
     @property
     def delayed_active(self) -> int:

@@ -7,6 +7,8 @@ request pass and is logged; trouble in the app's own functions (identity, cost) 
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Iterable
 
 from ..addresses import group
@@ -15,6 +17,7 @@ from ..events import Hook
 from ..policy import Policy
 from ..threshold import AsyncThreshold, Threshold
 from ..verdict import Caller
+from ..workers import asked_for
 from .identity import check_function
 
 logger = logging.getLogger("threshold")
@@ -82,3 +85,18 @@ class Trouble:
         self.count += 1
         if self.count & (self.count - 1) == 0:
             logger.exception("a request went through unlimited: threshold failed (%d so far)", self.count)
+
+
+def warn_if_divided(store: object, policy: str) -> None:
+    """Warn when each of several workers would count for itself: every limit would be that much higher."""
+    reason, count = asked_for(sys.argv, os.environ)
+    if count > 1 and getattr(store, "per_process", False):
+        logger.warning(
+            "policy %r: %d workers (%s), and %s counts in each of them alone: callers get up to %d times "
+            "their limits; use a store that the workers share",
+            policy,
+            count,
+            reason,
+            type(store).__name__,
+            count,
+        )

@@ -14,17 +14,16 @@ import re
 import sys
 import weakref
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import ThresholdError
+from ..workers import asked_for
 from .memory import MemoryStore
 from .shared import DEFAULT_MAX_KEYS, SharedMemoryStore
 
 logger = logging.getLogger("threshold")
 
-_SERVERS = frozenset({"uvicorn", "gunicorn", "hypercorn", "granian", "fastapi"})
-_WORKERS = re.compile(r"(?:-w|--workers|--processes)(?:=?(\d+))?")
 _PLAIN = re.compile(r"[^A-Za-z0-9_-]+", re.ASCII)
 
 _forked = False
@@ -92,12 +91,9 @@ def siblings(argv: Sequence[str], environ: Mapping[str, str]) -> str | None:
     for module, server in (("uwsgi", "uWSGI"), ("mod_wsgi", "mod_wsgi")):
         if module in sys.modules:
             return f"{server} runs this app"
-    server, number = _asked_for(argv)
-    if number > 1:
-        return f"{server} was started with {number} workers"
-    concurrency = environ.get("WEB_CONCURRENCY", "")
-    if concurrency.isdecimal() and int(concurrency) > 1:
-        return f"WEB_CONCURRENCY is {int(concurrency)}"
+    reason, _ = asked_for(argv, environ)
+    if reason:
+        return reason
     if "--reload" in argv:  # one child, and one only, which is started again when the code changes
         return None
     if multiprocessing.parent_process() is not None:
@@ -120,23 +116,6 @@ def shared_name(name: str, argv: Sequence[str]) -> str:
     app = "\0".join([folder, *argv, name])
     digest = hashlib.blake2b(app.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
     return f"auto-{_PLAIN.sub('-', name)[:40]}-{digest}"
-
-
-def _asked_for(argv: Sequence[str]) -> tuple[str, int]:
-    """The server that was started, and the number of workers it was asked for."""
-    if not argv:
-        return "", 1
-    program = PurePath(argv[0])
-    server = next((part for part in (program.name, program.parent.name) if part in _SERVERS), "")
-    if not server:
-        return "", 1
-    for word, following in zip(argv[1:], [*argv[2:], ""], strict=True):
-        found = _WORKERS.fullmatch(word)
-        if found is not None:
-            number = found[1] or following
-            if number.isdecimal():
-                return server, int(number)
-    return server, 1
 
 
 def _notice_fork() -> None:

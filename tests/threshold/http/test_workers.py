@@ -10,7 +10,7 @@ import pytest
 
 from threshold import MemoryStore, Policy
 from threshold.asgi import ThresholdMiddleware as ASGI
-from threshold.http.workers import workers
+from threshold.workers import asked_for
 from threshold.wsgi import ThresholdMiddleware as WSGI
 
 
@@ -37,7 +37,7 @@ from threshold.wsgi import ThresholdMiddleware as WSGI
 def test_workers_are_counted_where_servers_are_told(
     argv: list[str], environ: dict[str, str], count: int
 ) -> None:
-    assert workers(argv, environ) == count
+    assert asked_for(argv, environ)[1] == count
 
 
 @pytest.mark.parametrize("middleware", [ASGI, WSGI])
