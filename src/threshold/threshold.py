@@ -115,17 +115,30 @@ class Threshold(_Front):
 
         An ordinary admitted request, nearly every one, is spared the building of a verdict.
         """
+        decided = self._decided(plan)
+        if isinstance(decided, Verdict):
+            return decided.wire, decided
+        rules: Rules = plan.rules  # type: ignore[assignment]  # a policy's plans hold Rules
+        return told(rules.wire, rules, decided.found, self._style, 0, False, False), None
+
+    def text(self, plan: Plan) -> tuple[list[tuple[str, str]], Verdict | None]:
+        """The same for a shell that sends text."""
+        decided = self._decided(plan)
+        if isinstance(decided, Verdict):
+            return decided.headers, decided
+        rules: Rules = plan.rules  # type: ignore[assignment]
+        return told(rules.text, rules, decided.found, self._style, 0, False, False), None
+
+    def _decided(self, plan: Plan) -> Outcome | Verdict:
+        """The verdict, or for an ordinary admitted request just the outcome."""
         try:
             outcome = self.store.decide(plan)
         except StoreUnavailable as error:
-            verdict = self._without_store(plan, error)
-            return verdict.wire, verdict
+            return self._without_store(plan, error)
         unusual = outcome.strike or outcome.shadowed or outcome.overflowed or self._announce.store_is_away
         if outcome.allowed and not unusual and not self._rehearsing:
-            rules: Rules = plan.rules  # type: ignore[assignment]  # a policy's plans hold Rules
-            return told(rules.wire, rules, outcome.found, self._style, 0, False, False), None
-        verdict = self._concluded(plan, outcome)
-        return verdict.wire, verdict
+            return outcome
+        return self._concluded(plan, outcome)
 
     def peek(self, caller: Caller) -> Verdict:
         """Say what `check` would decide now; nothing is charged, struck or announced.

@@ -30,6 +30,9 @@ Refusal = Callable[[Environ, Verdict], WSGIApp]
 _STATUS = {429: "429 Too Many Requests", 503: "503 Service Unavailable"}
 
 
+_UNLIMITED: tuple[list[tuple[str, str]], Verdict | None] = ([], None)
+
+
 class ThresholdMiddleware:
     """Limit every request of a WSGI app.
 
@@ -69,8 +72,10 @@ class ThresholdMiddleware:
         "_header",
         "_identified",
         "_on_refused",
+        "_plan",
         "_sleep",
         "_tenant",
+        "_text",
         "_tier",
         "_trouble",
         "_user",
@@ -105,6 +110,8 @@ class ThresholdMiddleware:
         self.app = app
         self.threshold = _threshold(policy, store, hooks)
         """The front end asked for each request; unban callers here."""
+        self._plan = self.threshold.policy.plan
+        self._text = self.threshold.text
         self._tenant = tenant
         self._user = user
         self._tier = tier
@@ -127,42 +134,42 @@ class ThresholdMiddleware:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
-        caller = Caller(cost=self._cost)
+        tenant = tier = user = None
+        cost = self._cost
         if self._identified:
-            self._identify(environ, caller)
+            tenant, tier, user, cost = self._identify(environ)
         try:
             address = environ.get("REMOTE_ADDR") or None
             if self._header is not None:
                 address = self._address.find(address, environ.get(self._header))
-            caller.address = address
-            caller.method = environ["REQUEST_METHOD"].upper()
             path = environ.get("PATH_INFO", "")
             if not path.isascii():
                 path = path.encode("latin-1", "replace").decode("utf-8", "replace")
-            caller.path = routed(path, "")
-            verdict = self.threshold.check(caller)
-            fields = verdict.headers
+            if path[:1] != "/":
+                path = routed(path, "")
+            caller = Caller(address, tenant, tier, user, environ["REQUEST_METHOD"], path, cost)
+            plan = self._plan(caller)
+            fields, verdict = _UNLIMITED if plan is None else self._text(plan)
         except Exception:
             self._trouble()
             return self.app(environ, start_response)
         if fields:
             start_response = announcing(start_response, fields)
+        if verdict is None:
+            return self.app(environ, start_response)
         if verdict.delay:
             self._hold(environ, caller, verdict.delay)
         if verdict.allowed:
             return self.app(environ, start_response)
         return self._refuse(environ, start_response, verdict)
 
-    def _identify(self, environ: Environ, caller: Caller) -> None:
-        """Ask the app who is calling; what its functions raise is not ours to hide."""
-        if self._tenant is not None:
-            caller.tenant = named(self._tenant(environ))
-        if self._user is not None:
-            caller.user = named(self._user(environ))
-        if self._tier is not None and caller.tenant is not None:
-            caller.tier = named(self._tier(environ))
-        if self._cost_of is not None:
-            caller.cost = shell.charged(self._cost_of(environ))
+    def _identify(self, environ: Environ) -> tuple[str | None, str | None, str | None, int]:
+        """Ask the app for tenant, tier, user and cost; what its functions raise is not ours to hide."""
+        tenant = None if self._tenant is None else named(self._tenant(environ))
+        user = None if self._user is None else named(self._user(environ))
+        tier = None if self._tier is None or tenant is None else named(self._tier(environ))
+        cost = self._cost if self._cost_of is None else shell.charged(self._cost_of(environ))
+        return tenant, tier, user, cost
 
     def _hold(self, environ: Environ, caller: Caller, seconds: float) -> None:
         """Hold this thread back, if others are left to serve everybody else."""
