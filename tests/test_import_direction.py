@@ -71,7 +71,7 @@ SENTINEL_MAY_USE = {
     "threshold.asgi": {"ThresholdMiddleware", "Cached"},
     "threshold.wsgi": {"ThresholdMiddleware", "Cached"},
     "threshold.stores.shared": {"SharedMemoryStore"},
-    "threshold.stores.redis.async_store": {"AsyncRedisStore"},
+    "threshold.stores.redis": {"AsyncRedisStore"},
     "threshold.demo.settings": {"Settings", "stage"},
 }
 

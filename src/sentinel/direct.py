@@ -103,7 +103,7 @@ def _shared(name: str, limit: TokenBucket | SlidingWindow, scope: str) -> Direct
 
 
 def _redis(url: str, limit: TokenBucket | SlidingWindow, scope: str) -> DirectDriver:
-    from threshold.stores.redis.async_store import AsyncRedisStore
+    from threshold.stores.redis import AsyncRedisStore
 
     store = AsyncRedisStore(url, budget=REDIS_BUDGET_S)
     limiter = AsyncLimiter(limit, store, name=scope)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import gc
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,7 +49,7 @@ DEMO_HEADERS = (("X-Tenant", "sequoia-times"),)
 @click.option(
     "--store",
     metavar="STORE",
-    help="Where the demo app keeps its state: memory, shared, shared:NAME, or redis://host:port/0.",
+    help="Where the demo app keeps its state: memory, shared, redis (starts a server), or redis://host:port/0.",
 )
 @options.permission
 @click.option(
@@ -120,8 +120,13 @@ def overhead(
     requests = KeyedRequests(method, path or (DEMO_PATH if demo else "/"), given, seed=seed)
     console, told = Console(), Console(stderr=True)
     with _demo_store(store or "memory") if demo else _nothing():
-        on, off = _arms(target or DEMO, without, allow_target, production)
-        costs = cost(on, off, requests, settings, lambda words: told.print(f"[dim]{words}[/]"))
+        costs = cost(
+            *_arms(target or DEMO, without, allow_target, production),
+            requests,
+            settings,
+            lambda words: told.print(f"[dim]{words}[/]"),
+        )
+        gc.collect()  # the app was part of cycles; its store lets go with it
     budget_us = budget * 1e6
     _write(costs, budget_us, json_file, junit_file, md_file)
     for entry in costs:
@@ -179,17 +184,12 @@ def _nothing() -> Iterator[None]:
 
 @contextmanager
 def _demo_store(store: str) -> Iterator[None]:
-    """Tell the demo app which store to use; a shared memory made for this is removed again."""
-    from threshold.demo.settings import Settings
-    from threshold.stores.shared import SharedMemoryStore
+    """Tell the demo app which store to use; what was made for this is removed again."""
+    from threshold.demo.settings import Settings, stage
 
-    own = f"sentinel-{secrets.token_hex(6)}" if store in ("shared", "shared:") else None
-    os.environ.update(Settings(store=f"shared:{own}" if own else store).environment())
-    try:
+    with stage(Settings(store=store)) as settings:
+        os.environ.update(settings.environment())
         yield
-    finally:
-        if own is not None:
-            SharedMemoryStore.remove(own)
 
 
 def _write(

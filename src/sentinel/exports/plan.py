@@ -33,8 +33,9 @@ def points(profile: Profile) -> list[tuple[float, float]]:
     drawn: list[tuple[float, float]] = []
     for start, end in pairwise(knots):
         for at, rate in ((start, profile.rate_at(start)), (end, profile.rate_at(nextafter(end, 0)))):
-            if not drawn or (at, round(rate, 6)) != drawn[-1]:
-                drawn.append((at, round(rate, 6)))
+            point = (round(float(at), 6), round(rate, 6))
+            if not drawn or point != drawn[-1]:
+                drawn.append(point)
     return drawn
 
 

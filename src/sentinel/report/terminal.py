@@ -212,9 +212,9 @@ def _overhead(found: Sequence[Overhead], budget_us: float | None) -> Table:
     rows = [
         (
             entry.answer,
-            f"{entry.off_us:.1f}",
-            *(f"{d.value_us:+.1f} [{d.low_us:+.1f}, {d.high_us:+.1f}]" for d in (entry.median, entry.mean)),
-            f"{entry.upper_us:+.1f}",
+            f"{entry.off_us:.0f}",
+            *(f"{d.value_us:+.0f} [{d.low_us:+.0f}, {d.high_us:+.0f}]" for d in (entry.median, entry.mean)),
+            f"{entry.upper_us:+.0f}",
             "–" if budget_us is None else "yes" if entry.within(budget_us) else "NO",
         )
         for entry in found
