@@ -1,0 +1,84 @@
+"""The shipped scenarios against the demo blog, and what its protection costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sentinel.catalog import SCENARIOS
+from threshold.demo.server import Server
+
+
+@pytest.fixture(scope="module")
+def blogs() -> Iterator[list[str]]:
+    """Serve the blog without limits, and behind the shipped policy."""
+    with (
+        Server("threshold.demo.blog:bare", {}) as bare,
+        Server("threshold.demo.blog:protected", {}) as guarded,
+    ):
+        yield [bare.url, guarded.url]
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "sentinel.cli", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "SENTINEL_DB": str(folder / "history.db"), "COLUMNS": "120"},
+    )
+
+
+def test_every_step_of_the_shipped_scenarios_suits_the_blog(blogs: list[str], tmp_path: Path) -> None:
+    """All at once and in a hurry, so timing proves nothing here; what every step answers does."""
+    started = {
+        (name, number): start(
+            tmp_path, "run", name, "--target", url, "--rate", "12", "--duration", "4s", "--no-save",
+            "--json", f"{name}-{number}.json",
+        )
+        for name in SCENARIOS
+        for number, url in enumerate(blogs)
+    }  # fmt: skip
+    seen: set[tuple[str, str]] = set()
+    for (name, number), process in started.items():
+        out, err = process.communicate(timeout=60)
+        document = json.loads((tmp_path / f"{name}-{number}.json").read_text())
+        failed = [check["criterion"] for check in document["checks"] if not check["passed"]]
+        assert process.returncode == 4 or all("throughput" in criterion for criterion in failed), out + err
+        assert document["total"]["counts"]["error"] == 0, (name, document["errors"])
+        assert document["run"]["counters"].get("left_behind", 0) == 0
+        assert document["total"]["requests"] > 0
+        seen |= {(one["application"], one["step"]) for one in document["series"]}
+    assert {("auth-flow", "token"), ("auth-flow", "who-am-i"), ("post-read", "comments")} <= seen
+    assert ("post-write", "autosave") in seen and ("media-upload", "medium") in seen
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", sorted(SCENARIOS))
+def test_a_shipped_scenario_passes_at_a_hundredth(name: str, blogs: list[str], tmp_path: Path) -> None:
+    process = start(tmp_path, "run", name, "--target", blogs[0], "--scale", "0.01", "--no-save")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+
+
+def test_the_overhead_on_the_demo_passes_its_budget_and_prints_both_figures(tmp_path: Path) -> None:
+    process = start(tmp_path, "overhead", "--quick", "--duration", "8s", "--rate", "300", "--json", "o.json")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, out + err
+    found = re.search(
+        r"PASSED: within the budget of 5 ms: allowed \+\d+ µs .* refused", " ".join(out.split())
+    )
+    assert found, out
+    (load,) = json.loads((tmp_path / "o.json").read_text())["loads"]
+    assert {one["answer"] for one in load["overhead"]} == {"allowed", "refused"}
+    assert all(one["within"] and one["on"] > 100 for one in load["overhead"])
+    allowed = next(one for one in load["overhead"] if one["answer"] == "allowed")
+    assert allowed["median"]["high_us"] > allowed["median"]["low_us"]
