@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
+from operator import itemgetter
 from typing import Literal
 
 from sentinel.figures import Figures, between, by_second, by_series, figures, latency
@@ -112,9 +113,11 @@ def _notes(record: RunRecord, steps: tuple[LoadStep, ...]) -> tuple[str, ...]:
         notes.append(f"partial: the run was stopped after {record.seconds} s")
     off = [step for step in steps if step.little is not None and abs(step.little - 1) > LITTLE_WITHIN]
     if off:
-        worst = max(off, key=lambda step: abs((step.little or 1) - 1))
+        share, worst = max(
+            ((abs(step.little - 1), step) for step in off if step.little is not None), key=itemgetter(0)
+        )
         notes.append(
-            f"Little's law is off by {abs((worst.little or 1) - 1):.0%} at {worst.offered:.0f} requests/s: "
+            f"Little's law is off by {share:.0%} at {worst.offered:.0f} requests/s: "
             "the load was not steady there, read its latencies with care"
         )
     return tuple(notes)

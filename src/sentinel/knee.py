@@ -21,6 +21,7 @@ RISE = 1.2
 STEPS = 12
 FEWEST_SECONDS = 3
 FEWEST_SAMPLES = 100
+FEWEST_UNDER_WAY = 10  # requests x seconds: in-flight counts are ten samples a second, below this mere luck
 KEEPING_UP = 0.97
 _RESAMPLES = 300
 _CONFIDENCE = 0.95
@@ -99,7 +100,9 @@ def _step(record: RunRecord, ticks: tuple[tuple[Tick, ...], ...], seconds: list[
         p95_ms=middle / 1e6,
         low_ms=low / 1e6,
         high_ms=high / 1e6,
-        little=under_way / expected if expected > 0 and record.in_flight else None,
+        little=under_way / expected
+        if expected * len(seconds) >= FEWEST_UNDER_WAY and record.in_flight
+        else None,
     )
 
 

@@ -60,10 +60,18 @@ def test_littles_law_holds_on_every_step_of_an_honest_record_and_a_false_one_is_
     simulate: Simulate,
 ) -> None:
     run = simulate(np.linspace(50, 300, 40).tolist())
-    assert all(step.little is not None and abs(step.little - 1) < 0.1 for step in load_steps(run))
+    judged = [step.little for step in load_steps(run) if step.little is not None]
+    assert len(judged) > 8 and all(abs(little - 1) < 0.1 for little in judged)
     assert not analyse(run).notes
     wrong = replace(run, in_flight=tuple(value * 3 for value in run.in_flight))
     assert "Little's law is off by 2" in " ".join(analyse(wrong).notes)
+    empty = replace(run, in_flight=tuple(0.0 for _ in run.in_flight))
+    assert "Little's law is off by 100%" in " ".join(analyse(empty).notes)
+
+
+def test_littles_law_is_not_asked_where_hardly_anything_is_under_way(simulate: Simulate) -> None:
+    quick = simulate(np.linspace(20, 40, 40).tolist(), service_ms=0.5)
+    assert load_steps(quick) and all(step.little is None for step in load_steps(quick))
 
 
 def test_recovery_is_timed_from_the_end_of_the_peak(bent_run: RunRecord) -> None:

@@ -19,7 +19,7 @@ from sentinel.run import Phase
 from sentinel.scenario import Scenario
 
 PER_SECOND = 4
-_BAR = 24
+_BAR = 16
 
 
 class Progress:
@@ -79,8 +79,8 @@ class Progress:
         median = f"p50 {ms(times.value_at(max(1, times.count // 2)) / 1e6)} ms, " if times.count else ""
         return (
             f"{phase}: {planned:,} {'sent' if self._closed else 'planned'}, {answered:,} answered, "
-            f"{count['error'] + count['shed']} failed, {count['denied']} refused, {median}{slowest}, "
-            f"{report.in_flight:.0f} in flight"
+            f"{count['error'] + count['shed']} failed, {count['denied']} refused, {median}{slowest}"
+            + (f", {report.in_flight:.0f} in flight" if report.in_flight >= 0.5 else "")
         )
 
     def _line(self) -> Text:
@@ -92,9 +92,11 @@ class Progress:
         full = round(_BAR * min(1.0, elapsed / self._length_s))
         return Text.assemble(
             ("━" * full, "cyan"),
-            ("━" * (_BAR - full), "bright_black"),
+            ("─" * (_BAR - full), "bright_black"),
             f" {min(elapsed, self._length_s):.0f}/{self._length_s:.0f} s  ",
             self._words,
+            no_wrap=True,
+            overflow="ellipsis",
         )
 
 

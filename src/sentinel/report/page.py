@@ -59,7 +59,7 @@ def page(report: Report) -> str:
 
 def _body(report: Report, name: str) -> str:
     record = report.record
-    meta = f"{record.started_at} · {record.seconds} s · {record.model} model · run {record.id}"
+    meta = f"{record.started_at[:19].replace('T', ' ')} UTC · {record.seconds} s · {record.model} model · run {record.id}"
     tone = _TONES.get(int(report.verdict.exit_code), "bad")
     word, _, rest = report.verdict.sentence.partition(": ")
     return "".join(
@@ -70,7 +70,9 @@ def _body(report: Report, name: str) -> str:
             _said(report),
             _checks(report),
             _chart("Response time", "response", _RESPONSE_HINT),
-            _chart("Load", "load", "What was planned, what was answered, and who was there."),
+            _chart(
+                "Load", "load", "What was planned, what was answered, and how many sessions were under way."
+            ),
             _chart("Where the time went", "heat", _HEAT_HINT, scale=True),
             _steps(report),
             _figures_tables(report),

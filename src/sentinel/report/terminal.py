@@ -28,7 +28,11 @@ def show(console: Console, report: Report) -> None:
     name = str(record.scenario.get("name", record.id))
     colour = _COLOURS.get(int(verdict.exit_code), "red")
     parts: list[RenderableType] = [
-        Text(f"{record.started_at}, {record.seconds} s, {record.model} model, run {record.id}", style="dim"),
+        Text(
+            f"{record.started_at[:19].replace('T', ' ')} UTC, {record.seconds} s, {record.model} model, "
+            f"run {record.id}",
+            style="dim",
+        ),
     ]
     rows = [_row(phase.name, found) for phase, found in analysis.phases]
     parts.append(_table(_FIGURES, [*rows, _row("whole run", analysis.total)], last_bold=True))
