@@ -61,7 +61,7 @@ def test_littles_law_holds_on_every_step_of_an_honest_record_and_a_false_one_is_
 ) -> None:
     run = simulate(np.linspace(50, 300, 40).tolist())
     judged = [step.little for step in load_steps(run) if step.little is not None]
-    assert len(judged) > 8 and all(abs(little - 1) < 0.1 for little in judged)
+    assert len(judged) >= 4 and all(abs(little - 1) < 0.1 for little in judged)
     assert not analyse(run).notes
     wrong = replace(run, in_flight=tuple(value * 3 for value in run.in_flight))
     assert "Little's law is off by 2" in " ".join(analyse(wrong).notes)

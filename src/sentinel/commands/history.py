@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from sentinel.baseline import Comparison, State
+from sentinel.baseline import Comparison
 from sentinel.baseline import compare as compare_figures
 from sentinel.commands import options
 from sentinel.commands.written import FORMS, write_report
@@ -22,8 +22,6 @@ from sentinel.run import RunRecord
 from sentinel.segments import merge_records
 from sentinel.store import RunStore
 from sentinel.writer import key_figures
-
-_STYLES: dict[State, str] = {"ok": "bold green", "undecided": "bold yellow", "warning": "bold yellow"}
 
 
 @click.command()
@@ -100,11 +98,7 @@ def compare(
         comparison = compared(store, record, name)
     report = Report.of(record, judge_run(record, comparison=comparison))
     write_report(report, {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file})
-    console = Console()
-    show_comparison(console, comparison)
-    console.print(
-        f"{comparison.state}: {comparison.statement}", style=_STYLES.get(comparison.state, "bold red")
-    )
+    show_comparison(Console(), comparison)
     return ExitCode.REGRESSION if comparison.state == "regression" else ExitCode.PASS
 
 

@@ -59,7 +59,8 @@ def page(report: Report) -> str:
 
 def _body(report: Report, name: str) -> str:
     record = report.record
-    meta = f"{record.started_at[:19].replace('T', ' ')} UTC · {record.seconds} s · {record.model} model · run {record.id}"
+    started = f"{record.started_at[:19].replace('T', ' ')} UTC"
+    meta = f"{started} · {record.seconds} s · {record.model} model · run {record.id}"
     tone = _TONES.get(int(report.verdict.exit_code), "bad")
     word, _, rest = report.verdict.sentence.partition(": ")
     return "".join(

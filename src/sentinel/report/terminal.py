@@ -64,8 +64,12 @@ def show_overhead(console: Console, found: Sequence[Overhead], budget_us: float 
 
 
 def show_comparison(console: Console, comparison: Comparison) -> None:
-    """Print a comparison with earlier runs."""
-    console.print(_comparison(comparison))
+    """Print a comparison with earlier runs, and what it comes to at its end."""
+    if comparison.changes:
+        console.print(_changes(comparison))
+    state, colour = comparison.state, {"ok": "green", "regression": "red"}.get(comparison.state, "yellow")
+    words = comparison.statement
+    console.print(Text(words if words.startswith(state) else f"{state}: {words}", style=f"bold {colour}"))
 
 
 def show_runs(console: Console, runs: Sequence[RunSummary]) -> None:
@@ -227,9 +231,13 @@ def _overhead(found: Sequence[Overhead], budget_us: float | None) -> Table:
 
 
 def _comparison(comparison: Comparison) -> RenderableType:
+    return Group(Text(comparison.statement[:1].upper() + comparison.statement[1:]), _changes(comparison))
+
+
+def _changes(comparison: Comparison) -> Table:
     rows = [
         (c.measure, f"{c.value:.4g}", f"{c.usual:.4g}", f"{c.change:+.1%}", str(c.before), c.state)
         for c in comparison.changes
     ]
     head = ("figure", "now", "usually", "worse by", "runs before", "state")
-    return Group(Text(comparison.statement[:1].upper() + comparison.statement[1:]), _table(head, rows))
+    return _table(head, rows)
