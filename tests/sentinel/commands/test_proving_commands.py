@@ -1,0 +1,145 @@
+"""`sentinel audit` and `sentinel overhead` from the outside: what they refuse, and what they are told."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+Sentinel = Callable[..., Any]
+LIMIT = ["--limit", "5/s"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["audit"], "Missing option '--limit'"),
+        (["audit", *LIMIT], "give either --target, an app, or --limiter, a store"),
+        (["audit", *LIMIT, "--limiter", "memory:", "--target", "a:b"], "give either --target"),
+        (["audit", *LIMIT, "--limiter", "etcd://x"], "limiter is 'etcd://x'; write memory:, shared:NAME or"),
+        (["audit", *LIMIT, "--limiter", "shared:"], "name the shared memory, like shared:myapp"),
+        (["audit", "--limit", "5", "--limiter", "memory:"], "'--limit'"),
+        (["audit", "--limit", "0/s", "--limiter", "memory:"], "limit must be a whole number of requests"),
+        (["audit", *LIMIT, "--limiter", "memory:", "--burst", "0"], "0 is not in the range x>=1"),
+        (["audit", *LIMIT, "--limiter", "memory:", "--precision", "6"], "a token-bucket has no sub-windows"),
+        (
+            ["audit", *LIMIT, "--limiter", "memory:", "--algorithm", "sliding-window", "--burst", "6"],
+            "a sliding-window has no burst of its own",
+        ),
+        (
+            ["audit", *LIMIT, "--limiter", "memory:", "--algorithm", "sliding-window", "--precision", "0"],
+            "an exact log; threshold's window has 2 to 360 sub-windows",
+        ),
+        (["audit", *LIMIT, "--limiter", "memory:", "--algorithm", "leaky"], "'leaky' is not one of"),
+        (["audit", *LIMIT, "--limiter", "memory:", "--duration", "1s"], "must be between 2 s and 3,600 s"),
+        (["audit", *LIMIT, "--limiter", "memory:", "--rate", "0"], "0 is out of range; it must be above 0"),
+        (["audit", *LIMIT, "--target", "http://192.0.2.1"], "allow it by name: --allow-target 192.0.2.1"),
+        (["audit", *LIMIT, "--target", "a:b", "--header", "nocolon"], "write it as 'Name: value'"),
+        (["audit", *LIMIT, "--target", "a:b", "--header", "X: {user}"], "may use {key} and {address}"),
+        (["overhead", "--duration", "7s"], "must be between 8 s and 3,600 s"),
+        (["overhead", "--duration", "9s"], "duration is 9.0 s; it must be between 24 and 3,600 s"),
+        (["overhead", "--rate", "5"], "rate is 5.0 requests/s; it must be between 50 and 100,000"),
+        (["overhead", "--budget", "cheap"], "'cheap' is no duration"),
+        (["overhead", "--store", "etcd"], "store: 'etcd'"),
+        (["overhead", "--target", "x:y", "--store", "memory"], "store is for the demo app"),
+        (["overhead", "--target", "threshold.demo.blog:bare"], "no ThresholdMiddleware to take away"),
+        (["overhead", "--target", "http://127.0.0.1:1"], "name the one without the limiter: --without"),
+        (
+            ["overhead", "--target", "threshold.demo.blog:protected", "--without", "http://127.0.0.1:1"],
+            "without is a URL and the target an app",
+        ),
+        (["overhead", "--target", "http://127.0.0.1:1", "--without", "a:b"], "without is an app and"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_refused_with_the_field_the_value_and_the_range(
+    sentinel: Sentinel, words: list[str], message: str
+) -> None:
+    said = sentinel(*words)
+    assert said.status == 1, said.out + said.err
+    assert message in " ".join(said.err.split()), said.err
+
+
+def test_dead_targets_and_stores_have_a_status_of_their_own(sentinel: Sentinel) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        dead = f"127.0.0.1:{listening.getsockname()[1]}"
+    assert sentinel("audit", *LIMIT, "--target", f"http://{dead}").status == 5
+    assert sentinel("audit", *LIMIT, "--limiter", f"redis://{dead}/0").status == 5
+    assert sentinel("overhead", "--target", f"http://{dead}", "--without", f"http://{dead}").status == 5
+    assert sentinel("overhead", "--target", "no_such_module:app").status == 5
+
+
+def test_an_audit_writes_its_result_in_every_form(sentinel: Sentinel) -> None:
+    words = ["--duration", "2s", "--json", "a.json", "--junit", "a.xml", "--md", "a.md"]
+    said = sentinel("audit", "--limiter", "memory:", "--limit", "50/s", *words)
+    assert said.status == 0, said.out + said.err
+    document = json.loads(Path("a.json").read_text())
+    assert document["state"] == "kept" and document["control_refused"] and document["left_out"]
+    cases = ElementTree.parse("a.xml").getroot().findall(".//testcase")
+    assert {"positive control", "act steady-105-even"} <= {case.get("name") for case in cases}
+    assert "✅ audit: 50 per 1 s" in Path("a.md").read_text()
+    assert re.search(r"left out: .*: it ends \d+\.\d s after the start; the time allowed is 2 s", said.out)
+
+
+PATHS = """
+from threshold import MemoryStore, Policy, TokenBucket
+from threshold.asgi import ThresholdMiddleware
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        raise RuntimeError
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+policy = Policy(edge=TokenBucket("%s/second", burst=20))
+guarded = ThresholdMiddleware(app, policy=policy, store=MemoryStore())
+
+async def missing(scope, receive, send):
+    await send({"type": "http.response.start", "status": 404, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+"""
+
+
+def test_an_app_in_this_process_is_audited_key_by_key(sentinel: Sentinel, tmp_path: Path) -> None:
+    (tmp_path / "audited_app.py").write_text(PATHS % 50)
+    words = ["--limit", "50/s", "--burst", "20", "--duration", "3s"]
+    said = sentinel("audit", "--target", "audited_app:guarded", *words)
+    assert said.status == 0, said.out + said.err
+    assert "many-keys" in said.out.split("left out")[0], "every key has a client address of its own"
+    said = sentinel(
+        "audit", "--target", "audited_app:guarded", "--limit", "40/s", "--burst", "10", *words[4:]
+    )
+    assert said.status == 2 and "BROKEN" in said.out
+
+
+def test_answers_that_differ_are_not_compared(sentinel: Sentinel, tmp_path: Path) -> None:
+    (tmp_path / "unequal_app.py").write_text(PATHS % 50)
+    said = sentinel("overhead", "--target", "unequal_app:guarded", "--without", "unequal_app:missing")
+    assert said.status == 1 and "answers 200 with its limiter and 404 without" in said.err
+
+
+def test_ctrl_c_ends_an_audit_at_once_without_a_verdict(start: Callable[..., Any]) -> None:
+    process = start("audit", "--limiter", "memory:", "--limit", "100/s", "--duration", "60s")
+    assert "requests answered" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130 and "stopped at once" in err
+    assert "KEPT" not in out and "Traceback" not in err
+
+
+def test_a_missing_extra_is_explained(tmp_path: Path) -> None:
+    blocked = "import sys; sys.modules[%r] = None; import sentinel.cli; sentinel.cli.main()"
+    for module in ("click", "numpy", "rich", "httptools"):
+        done = subprocess.run(
+            [sys.executable, "-c", blocked % module, "--help"], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 1 and "pip install 'threshold[sentinel]'" in done.stderr, done.stderr
+        assert f"needs {module}" in done.stderr
