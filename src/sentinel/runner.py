@@ -1,4 +1,4 @@
-"""From a scenario and a target to a run: the right driver, the right loop, and Ctrl-C."""
+"""From a scenario and a target to a run: the right driver, the right loop, and Ctrl-C or a plain kill."""
 
 from __future__ import annotations
 
@@ -44,8 +44,9 @@ def run(
 ) -> Run:
     """Run a scenario against a target, or through a driver, and wait for it.
 
-    The first Ctrl-C ends the run cleanly with a partial record, the second one at once. Raises TargetError
-    for a target that cannot be reached or loaded, ConfigurationError for options that make no sense.
+    The first Ctrl-C (or SIGTERM) ends the run cleanly with a partial record, the second one at once. Raises
+    TargetError for a target that cannot be reached or loaded, ConfigurationError for options that make no
+    sense.
     """
     driver = driver_for(target, scenario.timeout_s) if isinstance(target, AppTarget | HttpTarget) else target
     engine = Engine(scenario, driver, options, listener)
@@ -55,17 +56,22 @@ def run(
         stoppable = threading.current_thread() is threading.main_thread()
 
         def interrupted() -> None:
-            loop.remove_signal_handler(signal.SIGINT)
+            let_go()
             engine.stop()
 
+        def let_go() -> None:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                with contextlib.suppress(RuntimeError, ValueError):
+                    loop.remove_signal_handler(number)
+
         if stoppable:
-            loop.add_signal_handler(signal.SIGINT, interrupted)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, interrupted)
         try:
             return await engine.run()
         finally:
             if stoppable:
-                with contextlib.suppress(RuntimeError, ValueError):
-                    loop.remove_signal_handler(signal.SIGINT)
+                let_go()
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         result: Run = runner.run(main())

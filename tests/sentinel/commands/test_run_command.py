@@ -114,8 +114,9 @@ def test_requests_over_a_limit_that_were_let_through_are_proven_and_fail_the_run
     assert said.status == 0 and "0 proven" in said.out
 
 
-def test_the_first_ctrl_c_ends_a_run_cleanly_with_a_partial_report(
-    start: Start, blog: str, tmp_path: Path
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_or_a_plain_kill_ends_a_run_cleanly_with_a_partial_report(
+    start: Start, blog: str, tmp_path: Path, number: signal.Signals
 ) -> None:
     process = start(
         "run", "multi-tenant", "--target", blog, "--duration", "60s", "--rate", "90", "--json", "report.json"
@@ -123,7 +124,7 @@ def test_the_first_ctrl_c_ends_a_run_cleanly_with_a_partial_report(
     for line in process.stdout:
         if re.match(r" +2 s", line):
             break
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=20)
     assert process.returncode == 0, out + err
     assert "stopped early" in " ".join(out.split())
@@ -131,6 +132,22 @@ def test_the_first_ctrl_c_ends_a_run_cleanly_with_a_partial_report(
     assert document["run"]["status"] == "partial" and document["total"]["requests"] > 40
     counters = document["run"]["counters"]
     assert counters["cleaned"] > 0 and counters["left_behind"] == 0
+
+
+@pytest.mark.soak
+def test_a_killed_run_can_still_be_read_as_far_as_its_last_checkpoint(
+    start: Start, sentinel: Sentinel, blog: str, tmp_path: Path
+) -> None:
+    process = start("run", written(tmp_path), "--target", blog, "--duration", "60s")
+    for line in process.stdout:
+        if re.match(r" +33 s", line):
+            break
+    process.kill()
+    process.communicate()
+    said = sentinel("report", "last", "--format", "json")
+    document = json.loads(said.out)
+    assert document["run"]["status"] == "partial" and document["run"]["seconds"] == 30
+    assert document["total"]["requests"] == 3000
 
 
 @pytest.mark.parametrize(
