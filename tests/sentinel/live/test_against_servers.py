@@ -59,24 +59,27 @@ def test_everything_planned_is_sent_in_time_or_the_run_is_void(serve: Serve, rat
 def test_a_stall_is_charged_to_everyone_who_should_have_been_served_in_it(serve: Serve, rate: int) -> None:
     """A server that stands still for 100 ms in every second, under an open load.
 
-    One request in ten meets the stall, and waits for what is left of it: evenly between 0 and 100 ms.
+    One request in ten meets the stall, and waits for what is left of it: evenly between 0 and 100 ms. A busy
+    machine can only add to that.
     """
-    target = serve("fast_server.py", "--freeze-ms", "100")
-    seen: list[tuple[float, float, float, float]] = []
-    disturbed = ""
-    for _ in range(4):  # the rest of the machine may spoil a run; the record tells, and catching up costs too
-        record = run(steady(rate, 4), target).record
-        if record.void or max(record.others_cpu) > 0.2:
-            disturbed = (*record.void_reasons, f"others used {max(record.others_cpu):.0%} of the machine")[0]
-            continue
-        response = record.response()
-        p50, p95, p99 = (response.percentile(p) or 0.0 for p in (50, 95, 99))
-        seen.append((p50 / 1e6, p95 / 1e6, p99 / 1e6, response.max / 1e6))
-        if p50 < 20e6 and 45e6 <= p95 <= 55e6 and 85e6 <= p99 <= 100e6 and 95e6 <= response.max <= 115e6:
-            return
-    if not seen:
-        pytest.skip(f"a stall cannot be measured while this machine is busy: {disturbed}")
-    raise AssertionError(f"p50, p95, p99 and max of the undisturbed runs, in ms: {seen}")
+    response = run(steady(rate, 4), serve("fast_server.py", "--freeze-ms", "100")).record.response()
+    p95, p99 = (response.percentile(p) or 0.0 for p in (95, 99))
+    assert p95 >= 45e6
+    assert p99 >= 85e6
+    assert response.max >= 95e6
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("rate", [1000, 5000])
+def test_a_stall_is_measured_to_the_millisecond_on_a_quiet_machine(serve: Serve, rate: int) -> None:
+    record = run(steady(rate, 20), serve("fast_server.py", "--freeze-ms", "100")).record
+    assert not record.void, record.void_reasons
+    response = record.response()
+    p50, p95, p99 = (response.percentile(p) or 0.0 for p in (50, 95, 99))
+    assert p50 < 2e6
+    assert 45e6 <= p95 <= 55e6
+    assert 85e6 <= p99 <= 100e6
+    assert 95e6 <= response.max <= 115e6
 
 
 def test_the_closed_model_hides_the_stall_and_is_labelled(serve: Serve) -> None:
