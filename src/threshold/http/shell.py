@@ -17,7 +17,7 @@ from ..events import Hook
 from ..policy import Policy
 from ..threshold import AsyncThreshold, Threshold
 from ..verdict import Caller
-from ..workers import asked_for
+from ..workers import siblings
 from .identity import check_function
 
 logger = logging.getLogger("threshold")
@@ -89,14 +89,12 @@ class Trouble:
 
 def warn_if_divided(store: object, policy: str) -> None:
     """Warn when each of several workers would count for itself: every limit would be that much higher."""
-    reason, count = asked_for(sys.argv, os.environ)
-    if count > 1 and getattr(store, "per_process", False):
+    reason = siblings(sys.argv, os.environ)
+    if reason is not None and getattr(store, "per_process", False):
         logger.warning(
-            "policy %r: %d workers (%s), and %s counts in each of them alone: callers get up to %d times "
-            "their limits; use a store that the workers share",
+            "policy %r: %s, and %s counts in each process alone: with N of them, callers get up to N times "
+            "their limits; use a store that the workers share, such as SharedMemoryStore",
             policy,
-            count,
             reason,
             type(store).__name__,
-            count,
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import multiprocessing
 import os
 import re
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import ThresholdError
-from ..workers import asked_for
+from ..workers import siblings
 from .memory import MemoryStore
 from .shared import DEFAULT_MAX_KEYS, SharedMemoryStore
 
@@ -26,7 +25,6 @@ logger = logging.getLogger("threshold")
 
 _PLAIN = re.compile(r"[^A-Za-z0-9_-]+", re.ASCII)
 
-_forked = False
 _alone: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
 
 
@@ -78,31 +76,6 @@ def choose_store(
     return Choice(shared, f"SharedMemoryStore {own!r}, because {evidence}", False)
 
 
-def siblings(argv: Sequence[str], environ: Mapping[str, str]) -> str | None:
-    """What says that this process is one of several, None when nothing does.
-
-    >>> siblings(["/usr/bin/uvicorn", "app:app", "--workers", "4"], {})
-    'uvicorn was started with 4 workers'
-    >>> siblings(["app.py"], {"WEB_CONCURRENCY": "2"})
-    'WEB_CONCURRENCY is 2'
-    """
-    if "gunicorn.arbiter" in sys.modules:
-        return "gunicorn runs this app"
-    for module, server in (("uwsgi", "uWSGI"), ("mod_wsgi", "mod_wsgi")):
-        if module in sys.modules:
-            return f"{server} runs this app"
-    reason, _ = asked_for(argv, environ)
-    if reason:
-        return reason
-    if "--reload" in argv:  # one child, and one only, which is started again when the code changes
-        return None
-    if multiprocessing.parent_process() is not None:
-        return "another process of this app started this one"
-    if _forked:
-        return "this process was forked from another one of this app"
-    return None
-
-
 def shared_name(name: str, argv: Sequence[str]) -> str:
     """The name that ties together the processes of one app: the same for all, and after a restart.
 
@@ -119,8 +92,6 @@ def shared_name(name: str, argv: Sequence[str]) -> str:
 
 
 def _notice_fork() -> None:
-    global _forked
-    _forked = True
     if _alone:
         logger.warning(
             "forked after a MemoryStore was chosen: each process counts for itself, and callers get their "

@@ -28,6 +28,9 @@ from threshold.wsgi import ThresholdMiddleware as WSGI
         (["uvicorn", "app:app"], {"WEB_CONCURRENCY": "5"}, 5),
         (["gunicorn", "app:app"], {"GUNICORN_CMD_ARGS": "--threads 8 --workers 6"}, 6),
         (["gunicorn", "-p", "gunicorn.pid", "app:app"], {}, 1),
+        (["gunicorn", "-p", "8000", "app:app"], {}, 1),
+        (["daphne", "-p", "8000", "app:app"], {}, 1),
+        (["uwsgi", "-p", "4"], {}, 4),
         (["pytest", "-w", "4"], {}, 1),
         (["uvicorn"], {"WEB_CONCURRENCY": "many"}, 1),
         (["uvicorn"], {"WEB_CONCURRENCY": "0"}, 1),
@@ -58,4 +61,4 @@ def test_several_workers_with_a_store_each_are_warned_about_at_start_up(
         assert caplog.records == []
         middleware(app, policy=Policy(user="1/minute"), store=MemoryStore())
     (record,) = caplog.records
-    assert "4 workers" in record.getMessage() and "MemoryStore" in record.getMessage()
+    assert "WEB_CONCURRENCY is 4" in record.getMessage() and "MemoryStore" in record.getMessage()

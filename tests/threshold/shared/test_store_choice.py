@@ -12,16 +12,16 @@ from types import ModuleType
 
 import pytest
 
-from threshold import ConfigurationError, Limiter, MemoryStore, SlidingWindow
-from threshold.stores import choice
-from threshold.stores.choice import choose_store, shared_name, siblings
+from threshold import ConfigurationError, Limiter, MemoryStore, SlidingWindow, workers
+from threshold.stores.choice import choose_store, shared_name
 from threshold.stores.shared import SharedMemoryStore
+from threshold.workers import siblings
 
 
 @pytest.fixture(autouse=True)
 def _no_fork_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the process that runs the tests has been through."""
-    monkeypatch.setattr(choice, "_forked", False)
+    monkeypatch.setattr(workers, "_forked", False)
 
 
 def test_an_app_by_itself_keeps_its_state_in_its_own_memory() -> None:
