@@ -10,11 +10,12 @@ from statistics import median
 from sampling import WorkloadError
 
 _PROBE = """
-import json, sys, time
+import sys, time
 before = set(sys.modules)
 start = time.perf_counter()
 import threshold
 took = time.perf_counter() - start
+import json
 loaded = {name.partition(".")[0] for name in set(sys.modules) - before} - {"threshold"}
 print(json.dumps([took * 1000, sorted(loaded - sys.stdlib_module_names)]))
 """

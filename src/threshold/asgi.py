@@ -26,7 +26,7 @@ from .policy import Policy
 from .stores.base import AsyncStore, Store
 from .threshold import AsyncThreshold, Threshold
 from .tiers import LimitLike
-from .verdict import Caller, Verdict
+from .verdict import Caller, Verdict, shut
 
 __all__ = ["Cached", "ThresholdMiddleware"]
 
@@ -188,8 +188,10 @@ class ThresholdMiddleware:
                         repeats.keep(plan, accept, verdict, generation, again)
         except Exception:
             self._trouble()
-            await self.app(scope, receive, send)
-            return
+            if not shell.must_not_pass(self.threshold.policy, scope.get("method", "GET"), scope.get("path")):
+                await self.app(scope, receive, send)
+                return
+            verdict, fields = shut(), []
         if again is not None:
             await _send(send, *again)
         elif verdict is not None and verdict.delay:
@@ -278,10 +280,15 @@ class ThresholdMiddleware:
         assert self._on_refused is not None
         try:
             answer = self._on_refused(scope, verdict)
-            return cast(ASGIApp, await answer if isawaitable(answer) else answer)
+            if isawaitable(answer):
+                answer = await answer
         except Exception:
             shell.logger.exception("on_refused failed; the standard refusal went out instead")
             return None
+        if callable(answer):
+            return cast(ASGIApp, answer)
+        shell.logger.error("on_refused returned no ASGI app but %r", answer)
+        return None
 
 
 async def _settled(answer: object) -> str | None:

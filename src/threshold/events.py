@@ -11,6 +11,7 @@ from functools import lru_cache
 from os import urandom
 from typing import TYPE_CHECKING
 
+from .errors import ConfigurationError
 from .plan import Outcome, Plan
 from .token_bucket import NEVER
 from .verdict import Verdict
@@ -39,7 +40,7 @@ class Refused(Event):
     """
 
     caller: str
-    """Keyed hash of whoever was counted."""
+    """Keyed hash of whoever was counted, or the identity itself where `reveal` asks for it."""
     layers: tuple[str, ...]
     violated: tuple[str, ...]
     """Names of the limits that refused."""
@@ -131,12 +132,16 @@ class Announcer:
         policy: name of the policy.
         dry_run: whether its verdicts are only rehearsed.
         hooks: called with each event, in the thread or task of the request.
+        reveal: put callers' identities into events instead of their hashes.
     """
 
-    def __init__(self, policy: str, dry_run: bool, hooks: Iterable[Hook] = ()) -> None:
+    def __init__(
+        self, policy: str, dry_run: bool, hooks: Iterable[Hook] = (), *, reveal: bool = False
+    ) -> None:
         self._policy = policy
         self._dry_run = dry_run
-        self._hooks = tuple(hooks)
+        self._hooks = _checked(hooks)
+        self._reveal = reveal
         self._log = _logger()
         self._secret = urandom(16)
         self._quiet_until: dict[str, int] = {}
@@ -144,11 +149,17 @@ class Announcer:
         """Whether the store's last answer was a failure."""
         self._overflowed = 0
 
-    def hashed(self, key: str) -> str:
-        """The name under which a key appears in events: stable in this process, meaningless elsewhere."""
+    def named(self, key: str) -> str:
+        """The name under which a key's caller appears in events.
+
+        A hash, stable in this process and meaningless elsewhere; or what the key counts, such as
+        "u:ada", "u2:t1:ada" for a user of the tenant t1, "a:203.0.113.9".
+        """
+        identity = key[key.index("\0") + 1 :]
+        if self._reveal:
+            return identity
         from hashlib import blake2b  # 2 ms of OpenSSL
 
-        identity = key[key.index("\0") + 1 :]
         return blake2b(identity.encode("utf-8", "surrogatepass"), key=self._secret, digest_size=8).hexdigest()
 
     def outcome(self, plan: Plan, outcome: Outcome, verdict: Verdict) -> None:
@@ -181,7 +192,7 @@ class Announcer:
         self.tell(
             Refused(
                 self._policy,
-                self.hashed(key),
+                self.named(key),
                 shown.layers,
                 shown.violated,
                 None if shown.retry_after_us is None else shown.retry_after,
@@ -191,7 +202,7 @@ class Announcer:
 
     def unbanned(self, key: str) -> None:
         """Announce that an operator lifted a caller's penalties."""
-        self.tell(Unbanned(self._policy, self.hashed(key)))
+        self.tell(Unbanned(self._policy, self.named(key)))
 
     def store_failed(self, error: BaseException) -> None:
         """Announce the first failure after the store last answered."""
@@ -221,7 +232,7 @@ class Announcer:
 
     def _strike(self, plan: Plan, outcome: Outcome) -> None:
         assert plan.abuse is not None and plan.ladder is not None
-        caller = self.hashed(plan.abuse)
+        caller = self.named(plan.abuse)
         rung = plan.ladder.rung(outcome.strike)
         if outcome.banned:
             seconds = outcome.blocked_us / 1_000_000
@@ -243,3 +254,10 @@ class Announcer:
         self._overflowed += 1
         if self._overflowed & (self._overflowed - 1) == 0:
             self.tell(Overflowed(self._policy, self._overflowed))
+
+
+def _checked(hooks: Iterable[Hook]) -> tuple[Hook, ...]:
+    listed = tuple(hooks) if isinstance(hooks, Iterable) else (hooks,)
+    if not isinstance(hooks, Iterable) or not all(callable(hook) for hook in listed):
+        raise ConfigurationError("hooks", hooks, "give a list of functions that take an event")
+    return listed

@@ -125,6 +125,8 @@ class Layers:
 
     def _table(self, name: str, layer: Layer, table: Table | None) -> tuple[Endpoints[Rule], Rule | None]:
         """The rules of one layer: those with patterns, and the default."""
+        if layer == "endpoint" and not isinstance(table, Mapping):
+            raise ConfigurationError(name, table, 'give {"POST /api/posts": "10/hour"}')
         if not isinstance(table, Mapping):
             default = None if table is None else self._rule(layer, layer, as_limit(name, table))
             return Endpoints(name, ()), default
@@ -167,6 +169,13 @@ class Layers:
         closed = self._closed.match(method, path) is not None
         key = (*(rule and rule.scope for rule in (edge, user, endpoint)), category, closed)
         return self._targets.setdefault(key, Target(edge, category, user, endpoint, closed))
+
+    def fails_closed(self, method: str, path: str) -> bool:
+        """Whether some layer answers 503 for this endpoint while the store is away."""
+        target = self.compiled(method, path)
+        asked = [rule for rule in (target.edge, target.user, target.endpoint) if rule is not None]
+        tenant = self._tiers is not None and self._modes["tenant"] == "deny"
+        return target.closed or tenant or any(rule.on_store_error == "deny" for rule in asked)
 
 
 def texts(name: str, values: Iterable[str]) -> list[str]:

@@ -60,7 +60,12 @@ class Limiter:
         """
         if cost is not _ONE or not key:
             _check(key, cost)
-        retry, remaining, reset, _ = self._take(self._scope + key, cost)
+        try:
+            retry, remaining, reset, _ = self._take(self._scope + key, cost)
+        except TypeError:  # asked for here because it costs nothing while keys are text
+            if isinstance(key, str):
+                raise
+            raise _no_text(key) from None
         if retry:
             return _new(
                 Decision, (False, self._capacity, remaining, None if retry == NEVER else retry, reset)
@@ -176,8 +181,12 @@ def _rule(limit: Limit, store: Store | AsyncStore, name: str) -> Rule:
         raise ConfigurationError(
             "limit", limit, 'give TokenBucket("100/minute") or SlidingWindow("5 per 5 minutes")'
         )
+    if isinstance(limit, type):
+        raise ConfigurationError("limit", limit, f"call it: {limit.__name__}(...)")
     if not hasattr(store, "decide"):
         raise ConfigurationError("store", store, "give a store such as MemoryStore()")
+    if isinstance(store, type):
+        raise ConfigurationError("store", store, f"call it: {store.__name__}()")
     if not isinstance(name, str) or not name or "\0" in name:
         raise ConfigurationError("name", name, "give a non-empty str without NUL")
     store.check(limit)
@@ -195,7 +204,7 @@ def _decision(limit: Limit, found: Found) -> Decision:
 
 def _check(key: str, cost: int) -> None:
     if not isinstance(key, str):
-        raise TypeError(f"key: {key!r} is not a str; name the caller, e.g. str(user.id)")
+        raise _no_text(key)
     if not key:
         raise ValueError("key: '' names nobody; decide what a missing identity means before asking")
     if type(cost) is not int:
@@ -204,9 +213,15 @@ def _check(key: str, cost: int) -> None:
         raise ValueError(f"cost: {cost} is negative; give 0 or more")
 
 
+def _no_text(key: object) -> TypeError:
+    return TypeError(f"key: {key!r} is not a str; name the caller, e.g. str(user.id)")
+
+
 def _deadline(timeout: float | None) -> float | None:
     if timeout is None:
         return None
+    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool):
+        raise TypeError(f"timeout: {timeout!r} is not a number; give seconds, 0 or more, or None")
     if not timeout >= 0:
         raise ValueError(f"timeout: {timeout!r} cannot work; give seconds, 0 or more, or None")
     return time.monotonic() + timeout

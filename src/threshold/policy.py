@@ -109,7 +109,7 @@ class Policy:
             edge,
             self.tiers,
             user,
-            endpoints or {},
+            {} if endpoints is None else endpoints,
             one_tier=not isinstance(tenant, Tiers),
             uploads=upload_prefixes,
             ai=ai_prefixes,
@@ -187,6 +187,10 @@ class Policy:
         ):
             return Plan(column.rules, tuple(keys), cost, self._abuse_scope + who, ladder, tenant or who)
         return Plan(column.rules, tuple(keys), cost, None, None, tenant or who)
+
+    def fails_closed(self, method: str, path: str) -> bool:
+        """Whether a request that cannot be decided must not pass."""
+        return self._layers.fails_closed(method, path)
 
     def conclude(self, plan: Plan, outcome: Outcome) -> Verdict:
         """Say what a store's outcome means for the request."""

@@ -15,7 +15,7 @@ from .plan import Outcome, Plan
 from .policy import Policy
 from .stores.base import AsyncStore, Store
 from .stores.memory import MemoryStore
-from .verdict import NO_OUTCOME, Caller, Verdict, passed
+from .verdict import Caller, Verdict, passed, shut
 
 if TYPE_CHECKING:
     from .events import Hook
@@ -26,17 +26,19 @@ _LOCAL_KEYS = 100_000
 class _Front:
     """What both front ends share: checks, events, and what happens while the store is away."""
 
-    def __init__(self, policy: Policy, store: Store | AsyncStore, hooks: Iterable[Hook]) -> None:
+    def __init__(
+        self, policy: Policy, store: Store | AsyncStore, hooks: Iterable[Hook], reveal: bool
+    ) -> None:
         if not isinstance(policy, Policy):
             raise ConfigurationError("policy", policy, "give a Policy, e.g. Policy.default()")
-        if not hasattr(store, "decide"):
+        if not hasattr(store, "decide") or isinstance(store, type):
             raise ConfigurationError("store", store, "give a store such as MemoryStore()")
         for limit in policy.limits:
             store.check(limit)
         self.policy = policy
         from .events import Announcer  # 8 ms that importing the package need not take
 
-        self._announce = Announcer(policy.name, policy.dry_run, hooks)
+        self._announce = Announcer(policy.name, policy.dry_run, hooks, reveal=reveal)
         self._local: MemoryStore | None = None
         self._passed = passed(policy.headers)
         self._style = policy.headers
@@ -57,7 +59,7 @@ class _Front:
         if any(rule.on_store_error == "deny" for rule in rules):
             if self.policy.dry_run:
                 return self._passed
-            return Verdict(False, 503, NO_OUTCOME, Rules(), self.policy.headers, retry_after_us=None)
+            return shut(self.policy.headers)
         local = [i for i, rule in enumerate(rules) if rule.on_store_error == "local"]
         if not local:
             return self._passed
@@ -71,7 +73,11 @@ class _Front:
             plan.ladder,
             plan.group,
         )
-        return self.policy.conclude(kept, self._local.decide(kept))
+        outcome = self._local.decide(kept)
+        verdict = self.policy.conclude(kept, outcome)
+        if outcome.strike or outcome.overflowed or not outcome.allowed:
+            self._announce.outcome(kept, outcome, verdict)
+        return verdict
 
 
 class Threshold(_Front):
@@ -81,6 +87,7 @@ class Threshold(_Front):
         policy: what to enforce.
         store: where the state lives. Every limit of the policy must fit it.
         hooks: called with each event (see `threshold.events`); a hook that raises is logged, not raised.
+        reveal: put callers' identities into events and logs instead of keyed hashes.
 
     Raises:
         ConfigurationError: when the store must be awaited, or cannot hold a limit of the policy exactly.
@@ -91,8 +98,10 @@ class Threshold(_Front):
     [200, 429]
     """
 
-    def __init__(self, policy: Policy, store: Store, *, hooks: Iterable[Hook] = ()) -> None:
-        super().__init__(policy, store, hooks)
+    def __init__(
+        self, policy: Policy, store: Store, *, hooks: Iterable[Hook] = (), reveal: bool = False
+    ) -> None:
+        super().__init__(policy, store, hooks, reveal)
         if getattr(store, "asynchronous", False):
             raise ConfigurationError("store", store, "this store is awaited: use AsyncThreshold")
         self.store = store
@@ -155,7 +164,9 @@ class Threshold(_Front):
     def unban(
         self, user: str | None = None, *, tenant: str | None = None, address: str | None = None
     ) -> None:
-        """Lift every penalty of a caller and forget the strikes.
+        """Lift every penalty of a caller and forget the strikes. What their limits have counted stays.
+
+        A user is known by tenant and id: one who was counted under a tenant is only found with it.
 
         Args:
             user: the user, as identified in its requests; None for an anonymous caller.
@@ -181,15 +192,22 @@ class AsyncThreshold(_Front):
     True
     """
 
-    def __init__(self, policy: Policy, store: Store | AsyncStore, *, hooks: Iterable[Hook] = ()) -> None:
-        super().__init__(policy, store, hooks)
+    def __init__(
+        self,
+        policy: Policy,
+        store: Store | AsyncStore,
+        *,
+        hooks: Iterable[Hook] = (),
+        reveal: bool = False,
+    ) -> None:
+        super().__init__(policy, store, hooks, reveal)
         if getattr(store, "blocking", False):
             raise ConfigurationError("store", store, "it would block the event loop: use its async twin")
         self.store = store
         self.local: Threshold | None = None
         """The synchronous front end when the store needs no awaiting; the quick way for shells."""
         if not getattr(store, "asynchronous", False):
-            self.local = Threshold(policy, cast(Store, store), hooks=hooks)
+            self.local = Threshold(policy, cast(Store, store), hooks=hooks, reveal=reveal)
             self._announce = self.local._announce
 
     async def check(self, caller: Caller) -> Verdict:

@@ -30,6 +30,8 @@ def as_limit(field: str, value: LimitLike) -> Limit:
             raise ConfigurationError(field, value, error.remedy) from None
     if not hasattr(value, "step"):
         raise ConfigurationError(field, value, 'give "100/minute", TokenBucket(...) or SlidingWindow(...)')
+    if isinstance(value, type):
+        raise ConfigurationError(field, value, f"call it: {value.__name__}(...)")
     return value
 
 

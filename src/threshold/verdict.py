@@ -139,3 +139,8 @@ NO_RULES = headers.Rules()
 def passed(style: headers.Style = "both") -> Verdict:
     """The verdict on a request that nothing limits."""
     return Verdict(True, 200, NO_OUTCOME, NO_RULES, style)
+
+
+def shut(style: headers.Style = "both") -> Verdict:
+    """The verdict where nobody can decide and nobody may pass undecided."""
+    return Verdict(False, 503, NO_OUTCOME, NO_RULES, style, retry_after_us=None)

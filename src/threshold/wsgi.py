@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from typing import cast
 
 from .default_store import AUTO, Auto, default_store
 from .errors import ConfigurationError
@@ -20,7 +21,7 @@ from .http.wsgi_fields import announcing
 from .policy import Policy
 from .stores.base import Store
 from .threshold import AsyncThreshold, Threshold
-from .verdict import Caller, Verdict
+from .verdict import Caller, Verdict, shut
 
 __all__ = ["Cached", "ThresholdMiddleware"]
 
@@ -152,7 +153,10 @@ class ThresholdMiddleware:
             fields, verdict = _UNLIMITED if plan is None else self._text(plan)
         except Exception:
             self._trouble()
-            return self.app(environ, start_response)
+            method, path = environ.get("REQUEST_METHOD", "GET"), environ.get("PATH_INFO", "")
+            if not shell.must_not_pass(self.threshold.policy, method, path):
+                return self.app(environ, start_response)
+            return self._refuse(environ, start_response, shut())
         if fields:
             start_response = announcing(start_response, fields)
         if verdict is None:
@@ -184,11 +188,13 @@ class ThresholdMiddleware:
         """Answer a refused request: the policy's fields are added by `start_response`."""
         if self._on_refused is not None:
             try:
-                answer = self._on_refused(environ, verdict)
+                answer: object = self._on_refused(environ, verdict)
             except Exception:
                 shell.logger.exception("on_refused failed; the standard refusal went out instead")
             else:
-                return answer(environ, start_response)
+                if callable(answer):
+                    return cast(WSGIApp, answer)(environ, start_response)
+                shell.logger.error("on_refused returned no WSGI app but %r", answer)
         fields, body = responses.refusal(verdict, environ.get("HTTP_ACCEPT") or "")
         headers = [(name.decode().title(), value.decode()) for name, value in fields]
         start_response(_STATUS[verdict.status], headers)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from threshold import Caller, ConfigurationError, Policy, Tiers, TokenBucket
+from threshold import Caller, ConfigurationError, Policy, SlidingWindow, Tiers, TokenBucket
 from threshold.layers import LAYERS
 
 ROW = {"requests": "1/s", "writes": "2/s", "uploads": "3/s", "ai": "4/s"}
@@ -165,3 +165,25 @@ def test_an_argument_that_cannot_work_is_refused_by_name(arguments: dict[str, ob
         Policy(**arguments)  # type: ignore[arg-type]
     assert caught.value.field == field
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize("endpoints", ["10/hour", "", TokenBucket("10/hour"), ("POST /api/posts",), [], 0])
+def test_endpoints_that_are_no_mapping_are_refused_rather_than_limiting_nothing(endpoints: object) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Policy(endpoints=endpoints)  # type: ignore[arg-type]
+    assert (caught.value.field, caught.value.value) == ("endpoints", endpoints)
+    assert caught.value.remedy == 'give {"POST /api/posts": "10/hour"}'
+
+
+@pytest.mark.parametrize("kind", [TokenBucket, SlidingWindow])
+def test_a_class_in_place_of_a_limit_is_refused_in_every_layer(kind: type) -> None:
+    for arguments in (
+        {"edge": kind},
+        {"tenant": kind},
+        {"user": kind},
+        {"user": {"/x": kind}},
+        {"endpoints": {"POST /x": kind}},
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            Policy(**arguments)
+        assert caught.value.remedy == f"call it: {kind.__name__}(...)"

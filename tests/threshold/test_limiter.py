@@ -155,8 +155,19 @@ def test_limiters_share_by_name_and_limit_only() -> None:
 @pytest.mark.parametrize("key", [None, 5, b"alice", 1.5, ("a",), object()])
 def test_a_key_must_be_text(logins: Limiter, key: str) -> None:
     for call in (logins.acquire, logins.peek, logins.reset, logins.require, logins.wait):
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match=r"^key: .* is not a str; name the caller"):
             call(key)
+
+
+def test_an_error_of_the_store_is_not_mistaken_for_one_of_the_key(
+    monkeypatch: pytest.MonkeyPatch, logins: Limiter
+) -> None:
+    def broken(key: str, cost: int) -> None:
+        raise TypeError("a fault of the store")
+
+    monkeypatch.setattr(logins, "_take", broken)
+    with pytest.raises(TypeError, match="a fault of the store"):
+        logins.acquire("alice")
 
 
 def test_an_empty_key_names_nobody(logins: Limiter) -> None:
@@ -187,6 +198,14 @@ def test_says_what_is_wrong_with_its_parts() -> None:
     for name in ("", "a\0b", None):
         with pytest.raises(ConfigurationError, match="name"):
             Limiter(TokenBucket("5/minute"), store=store, name=name)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [Limiter, AsyncLimiter])
+def test_a_class_in_place_of_a_limit_or_a_store_is_refused(kind: type[Limiter] | type[AsyncLimiter]) -> None:
+    with pytest.raises(ConfigurationError, match=r"^limit: .*; call it: TokenBucket\(\.\.\.\)$"):
+        kind(TokenBucket, store=MemoryStore())  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"^store: .*; call it: MemoryStore\(\)$"):
+        kind(TokenBucket("5/minute"), store=MemoryStore)  # type: ignore[arg-type]
 
 
 def test_a_blocking_store_is_refused_where_it_would_stop_the_loop() -> None:
@@ -233,6 +252,13 @@ def test_wait_asks_again_when_somebody_was_quicker(
 @pytest.mark.parametrize("timeout", [-1, -0.001, float("nan")])
 def test_wait_refuses_a_timeout_without_sense(logins: Limiter, timeout: float) -> None:
     with pytest.raises(ValueError, match="timeout"):
+        logins.wait("alice", timeout=timeout)
+    assert logins.peek("alice").remaining == 5
+
+
+@pytest.mark.parametrize("timeout", ["5", True, b"5", [5]])
+def test_wait_refuses_a_timeout_that_is_no_number(logins: Limiter, timeout: float) -> None:
+    with pytest.raises(TypeError, match=r"^timeout: .* is not a number; give seconds"):
         logins.wait("alice", timeout=timeout)
     assert logins.peek("alice").remaining == 5
 

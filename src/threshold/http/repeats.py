@@ -16,6 +16,7 @@ from ..rate import SECOND
 from ..verdict import Verdict
 
 _MOST = 1024
+_LONGEST_ACCEPT = 256
 
 
 @runtime_checkable
@@ -69,6 +70,8 @@ class Repeats:
 
     def keep(self, plan: Plan, accept: str | None, verdict: Verdict, generation: int, answer: Answer) -> None:
         """Remember how a refusal was answered; `generation` is the store's from before it decided."""
+        if accept is not None and len(accept) > _LONGEST_ACCEPT:
+            return
         lasts = self._lasts(plan, verdict)
         if lasts > 0:
             if len(self.kept) >= _MOST:

@@ -1,7 +1,8 @@
 """What both shells share: checking the options, asking the policy, and failing without harm.
 
-A shell turns a request into a `Caller`, asks for a verdict and does what it says. Trouble of our own lets the
-request pass and is logged; trouble in the app's own functions (identity, cost) is the app's to see.
+A shell turns a request into a `Caller`, asks for a verdict and does what it says. Trouble of our own is
+logged and lets the request pass, unless the policy fails closed there; trouble in the app's own functions
+(identity, cost) is the app's to see.
 """
 
 from __future__ import annotations
@@ -70,6 +71,14 @@ def counted(caller: Caller) -> str:
         tenant = caller.tenant or ""
         return f"u{len(tenant)}:{tenant}:{caller.user}"
     return f"a:{group(caller.address) or 'unknown'}"
+
+
+def must_not_pass(policy: Policy, method: object, path: object) -> bool:
+    """Whether a request that we failed to decide must be refused; never raises."""
+    try:
+        return policy.fails_closed(str(method), str(path))
+    except Exception:
+        return False
 
 
 class Trouble:

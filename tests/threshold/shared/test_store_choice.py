@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 
 from threshold import ConfigurationError, Limiter, MemoryStore, SlidingWindow, workers
+from threshold.stores import choice
 from threshold.stores.choice import choose_store, shared_name
 from threshold.stores.shared import SharedMemoryStore
 from threshold.workers import siblings
