@@ -159,7 +159,7 @@ class Engine:
             too_late = now >= agenda.end_ns + round(wait_s * NS)
             if now >= agenda.end_ns and (agenda.exhausted or too_late):
                 agenda.finish()
-            if too_late:
+            if too_late or agenda.failure is not None:
                 break
         self._beat()
         if agenda.failure is not None:

@@ -75,7 +75,7 @@ class Sender:
 
     def issue(self, call: Call) -> None:
         """Send a call, or hold it back until another one is answered; its lag will show that."""
-        if self.in_flight >= self._max:
+        if self.in_flight >= self._max or self._waiting:  # whoever waits already goes first
             self.held_back += 1
             self._waiting.append(call)
         else:
@@ -103,7 +103,7 @@ class Sender:
         self._record(call, response, outcome)
         if problem:
             self._note(call, response, problem)
-        if self._waiting and not self.closed:
+        while self._waiting and self.in_flight < self._max and not self.closed:
             self._send(self._waiting.popleft())
         strand, call.strand = call.strand, None
         if strand is not None:
