@@ -75,7 +75,7 @@ class Networks:
     __slots__ = ("_v4", "_v6", "networks")
 
     def __init__(self, field: str, cidrs: Iterable[str]) -> None:
-        if isinstance(cidrs, (str, bytes)):
+        if isinstance(cidrs, (str, bytes)) or not isinstance(cidrs, Iterable):
             raise ConfigurationError(field, cidrs, 'give a list of networks, e.g. ["10.0.0.0/8"]')
         from ipaddress import IPv6Network, ip_network
 

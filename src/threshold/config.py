@@ -7,6 +7,7 @@ their own, because TOML has no objects.
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -41,6 +42,8 @@ def read_policy(path: str | Path) -> Policy:
         ConfigurationError: when the file cannot be read, or anything in it cannot work.
     """
     source = str(path)
+    if not isinstance(path, (str, os.PathLike)):
+        raise ConfigurationError("policy file", path, "give the path of a readable TOML file")
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -51,6 +54,9 @@ def read_policy(path: str | Path) -> Policy:
         raise ConfigurationError(
             byte, error.object[error.start], "save the file as UTF-8", source=source
         ) from None
+    except ValueError as error:  # a NUL in the path
+        remedy = f"give the path of a readable TOML file ({error})"
+        raise ConfigurationError("policy file", source, remedy) from None
     return parse_policy(text, source)
 
 

@@ -6,7 +6,7 @@ after the last strike. Knows nothing of limits, keys, stores or HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
@@ -59,6 +59,8 @@ class Rung:
     ban_us: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.forgive, bool):
+            raise ConfigurationError("forgive", self.forgive, "give True or False")
         for name in ("cooldown", "shadow", "ban"):
             object.__setattr__(self, f"{name}_us", _micros(name, getattr(self, name), MAX_PENALTY_US))
         if self.cooldown_us and self.ban_us:
@@ -95,7 +97,7 @@ class Ladder:
     """The longest block any rung imposes."""
 
     def __post_init__(self) -> None:
-        rungs = tuple(self.rungs)
+        rungs = tuple(self.rungs) if isinstance(self.rungs, Iterable) else ()
         if not 1 <= len(rungs) <= 100 or not all(isinstance(rung, Rung) for rung in rungs):
             raise ConfigurationError("rungs", self.rungs, "give 1 to 100 Rung objects, one per strike")
         object.__setattr__(self, "rungs", rungs)

@@ -180,8 +180,9 @@ class Layers:
 
 def texts(name: str, values: Iterable[str]) -> list[str]:
     """A list of texts, checked."""
-    listed = [] if isinstance(values, (str, bytes)) else list(values)
-    if isinstance(values, (str, bytes)) or not all(isinstance(value, str) for value in listed):
+    several = isinstance(values, Iterable) and not isinstance(values, (str, bytes))
+    listed = list(values) if several else []
+    if not several or not all(isinstance(value, str) for value in listed):
         raise ConfigurationError(name, values, "give a list of texts")
     return listed
 

@@ -16,7 +16,7 @@ from .headers import STYLES, Rules, Style
 from .layers import LAYERS, LONGEST_REMEMBERED_PATH, Layers, Table, texts
 from .plan import Layer, Limit, OnStoreError, Outcome, Plan
 from .rate import SECOND
-from .tiers import LimitLike, Tiers
+from .tiers import LimitLike, Tiers, as_limit
 from .verdict import Caller, Verdict, longest_retry
 
 if TYPE_CHECKING:
@@ -91,11 +91,11 @@ class Policy:
             raise ConfigurationError("ladder", ladder, "give a Ladder, e.g. Ladder.default(), or None")
         self.name = name
         self.headers: Style = headers
-        self.dry_run = bool(dry_run)
+        self.dry_run = _flag("dry_run", dry_run)
         self.ladder = ladder
-        self.strike_anonymous = bool(strike_anonymous)
+        self.strike_anonymous = _flag("strike_anonymous", strike_anonymous)
         self.missing_address: MissingAddress = missing_address
-        self.tiers = tenant if tenant is None or isinstance(tenant, Tiers) else Tiers({"all": tenant}, "all")
+        self.tiers = _tiers(tenant)
         self._allow = addresses.Networks("allow", allow)
         self._allow_users = frozenset(texts("allow_users", allow_users))
         if "" in self._allow_users:
@@ -224,6 +224,21 @@ class Policy:
         if name is None:
             raise ConfigurationError("address", address, "name a user, or an address such as 203.0.113.9")
         return self._abuse_scope + (f"a{len(tenant)}:{tenant}:{name}" if tenant else f"a:{name}")
+
+
+def _flag(name: str, value: bool) -> bool:
+    if not isinstance(value, bool):  # the text "false" is true
+        raise ConfigurationError(name, value, "give True or False")
+    return value
+
+
+def _tiers(tenant: Tiers | LimitLike | Mapping[str, object] | None) -> Tiers | None:
+    if tenant is None or isinstance(tenant, Tiers):
+        return tenant
+    if isinstance(tenant, Mapping):
+        remedy = 'give Tiers({...}, default="free"), naming the tier of tenants whose tier is unknown'
+        raise ConfigurationError("tenant", tenant, remedy)
+    return Tiers({"all": as_limit("tenant", tenant)}, "all")
 
 
 def _bad_cost(cost: object) -> Exception:

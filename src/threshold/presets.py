@@ -121,7 +121,7 @@ def default_arguments(pace: float = 1) -> Arguments:
     >>> arguments["edge"]["default"].limit, arguments["tenant"].limit("oak", "writes").limit
     (1000, 500)
     """
-    if not 1 <= pace <= 10_000:
+    if not isinstance(pace, (int, float, Fraction)) or not 1 <= pace <= 10_000:
         raise ConfigurationError("pace", pace, "give a number from 1 to 10,000")
     scale = Fraction(pace)
     return {

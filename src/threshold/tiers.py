@@ -61,7 +61,7 @@ class Tiers:
         if not isinstance(self.table, Mapping) or not self.table:
             raise ConfigurationError("tiers", self.table, 'give {"free": {"requests": "60/minute"}}')
         limits = {name: _row(name, row) for name, row in self.table.items()}
-        if self.default not in limits:
+        if not isinstance(self.default, str) or self.default not in limits:
             raise ConfigurationError("default", self.default, f"give one of the tiers: {', '.join(limits)}")
         object.__setattr__(self, "limits", limits)
 

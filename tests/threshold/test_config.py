@@ -371,12 +371,21 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_policy(missing)
     with pytest.raises(ConfigurationError, match="readable TOML file"):
         read_policy(tmp_path)
+    with pytest.raises(ConfigurationError, match="null byte"):
+        read_policy("a\0b.toml")
     latin = tmp_path / "latin.toml"
     latin.write_bytes('name = "é"'.encode("latin-1"))
     with pytest.raises(
         ConfigurationError, match=r"latin.toml: byte 8: 233 cannot work; save the file as UTF-8"
     ):
         read_policy(latin)
+
+
+@pytest.mark.parametrize("path", [None, 5, b"threshold.toml", ["threshold.toml"]])
+def test_what_is_no_path_is_refused_by_name(path: str) -> None:
+    with pytest.raises(ConfigurationError, match="readable TOML file") as caught:
+        Policy.from_toml(path)
+    assert (caught.value.field, caught.value.value) == ("policy file", path)
 
 
 def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:

@@ -54,7 +54,13 @@ def test_refuses_rungs_that_contradict_themselves() -> None:
             Rung(forgive=True, **block)
 
 
-@pytest.mark.parametrize("rungs", [[], [None], [Rung()] * 101, ["ban"]])
+@pytest.mark.parametrize("forgive", ["no", "", 1, 0, None])
+def test_refuses_to_guess_whether_a_rung_forgives(forgive: bool) -> None:
+    with pytest.raises(ConfigurationError, match=r"^forgive: .* give True or False$"):
+        Rung(forgive=forgive)
+
+
+@pytest.mark.parametrize("rungs", [[], [None], [Rung()] * 101, ["ban"], 5, None, Rung(), "ban"])
 def test_refuses_ladders_without_proper_rungs(rungs: list[Rung]) -> None:
     with pytest.raises(ConfigurationError, match="rungs"):
         Ladder(rungs)

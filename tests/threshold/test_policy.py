@@ -296,6 +296,22 @@ def test_a_cooldown_or_ban_is_told_at_once() -> None:
     assert FULL.conclude(plan_of(FULL, ANYBODY), outcome).delay == 0.0
 
 
+@pytest.mark.parametrize("field", ["dry_run", "strike_anonymous"])
+@pytest.mark.parametrize("value", ["false", "", 0, 1, None])
+def test_a_switch_takes_true_or_false_and_nothing_that_looks_like_it(field: str, value: object) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Policy(**{field: value})  # type: ignore[arg-type]
+    assert (caught.value.field, caught.value.value) == (field, value)
+    assert caught.value.remedy == "give True or False"
+
+
+def test_tiers_without_a_default_are_refused_with_the_way_to_write_them() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Policy(tenant={"free": {"requests": "60/minute"}})  # type: ignore[arg-type]
+    assert caught.value.field == "tenant"
+    assert 'Tiers({...}, default="free")' in caught.value.remedy
+
+
 def test_a_dry_run_lets_through_and_reports_what_would_have_been() -> None:
     policy = Policy(user="6/s", ladder=Ladder.default(), dry_run=True)
     plan = plan_of(policy, Caller(user="u1"))

@@ -183,7 +183,7 @@ def test_a_pace_divides_every_window_and_penalty_and_no_number_of_requests(pace:
         assert ladder.rung(strike).block_us == round(Ladder.default().rung(strike).block_us / pace)
 
 
-@pytest.mark.parametrize("pace", [0, 0.5, -1, 10_001, float("nan"), float("inf")])
+@pytest.mark.parametrize("pace", [0, 0.5, -1, 10_001, float("nan"), float("inf"), "x", "60", None])
 def test_a_pace_out_of_range_is_refused(pace: float) -> None:
     with pytest.raises(ConfigurationError, match="pace"):
         default_policy(pace)

@@ -43,6 +43,9 @@ def test_an_unknown_tier_is_the_default_never_unlimited(name: str | None) -> Non
         ({}, "free", "tiers", "free"),
         ("60/minute", "free", "tiers", "free"),
         ({"free": "60/minute"}, "oak", "default", "free"),
+        ({"free": "60/minute"}, [], "default", "free"),
+        ({"free": "60/minute"}, None, "default", "free"),
+        ({"free": TokenBucket}, "free", "tiers.free", "call it: TokenBucket(...)"),
         ({"free": {"reads": "60/minute"}}, "free", "tiers.free", "requests, writes, uploads, ai"),
         ({"free": {"writes": "60/minute"}}, "free", "tiers.free", '"requests"'),
         ({"free": {"requests": "60 a minute"}}, "free", "tiers.free.requests", "100/minute"),
@@ -52,7 +55,7 @@ def test_an_unknown_tier_is_the_default_never_unlimited(name: str | None) -> Non
     ],
 )
 def test_a_table_that_cannot_work_is_refused_by_name(
-    table: object, default: str, field: str, remedy: str
+    table: object, default: object, field: str, remedy: str
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
         Tiers(table, default)  # type: ignore[arg-type]
