@@ -51,5 +51,8 @@ class StoreUnavailable(ThresholdError):
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of more than 4,300 digits is not put in decimals
+        text = "a number of thousands of digits"
     return text if len(text) <= 120 else f"{text[:117]}..."

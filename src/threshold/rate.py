@@ -49,7 +49,8 @@ UNITS = {
     "years": YEAR,
 }
 _TEXT = re.compile(
-    r"\s*(\d{1,18}(?:[_,]\d{1,18}){0,6})\s*(?:/|\bper\b)\s*(\d{1,18})?\s*([a-z]+)\s*",
+    r"\s*(\d{1,3}(?:,\d{3}){1,6}|\d{1,18}(?:_\d{1,18}){0,6})"
+    r"\s*(?:/|\bper\b)\s*(\d{1,18})?\s*([a-z]+)\s*",
     re.ASCII | re.IGNORECASE,
 )
 _FORMS = (
@@ -105,8 +106,13 @@ class Rate:
         weight = UNITS.get(unit.lower())
         if weight is None:
             raise ConfigurationError("rate", text, f"{unit!r} is no unit of time; {_FORMS}")
-        period = timedelta(microseconds=min(int(count or 1) * weight, 2 * MAX_PERIOD_US))
-        return cls(int(re.sub("[_,]", "", limit)), period)
+        most = int(re.sub("[_,]", "", limit))
+        if most > MAX_LIMIT:
+            raise ConfigurationError("rate", text, f"give 0 to {MAX_LIMIT:,} requests")
+        period = int(count or 1) * weight
+        if not MIN_PERIOD_US <= period <= MAX_PERIOD_US:
+            raise ConfigurationError("rate", text, "give a period from 1 ms to 10 years")
+        return cls(most, timedelta(microseconds=period))
 
     @property
     def period(self) -> float:

@@ -18,7 +18,7 @@ from .rate import SECOND, UNITS
 T = TypeVar("T", bound=str)
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
-_DURATION = re.compile(r"\s*(\d+)(?:\.(\d{1,6}))?\s*([a-z]+)\s*", re.ASCII | re.IGNORECASE)
+_DURATION = re.compile(r"\s*(\d{1,18})(?:\.(\d{1,6}))?\s*([a-z]+)\s*", re.ASCII | re.IGNORECASE)
 
 
 class Section:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from fractions import Fraction
 
@@ -26,6 +27,7 @@ YEAR = 365 * 86_400 * SECOND
         ("5 / 10s", 5, 10 * SECOND),
         ("5 per 10 sec", 5, 10 * SECOND),
         ("1,000/min", 1000, 60 * SECOND),
+        ("12,345,678/min", 12_345_678, 60 * SECOND),
         ("1_000_000/second", 1_000_000, SECOND),
         ("  3 per hour ", 3, 3600 * SECOND),
         ("3 PER HOUR", 3, 3600 * SECOND),
@@ -77,12 +79,34 @@ def test_reads_what_people_write(text: str, limit: int, period: int) -> None:
         "_5/second",
         "5,/second",
         "1__0/second",
+        "10,00/min",
+        "1,0000/min",
+        "1000,000/min",
+        "1,000_000/min",
+        ",100/min",
     ],
 )
 def test_refuses_what_is_no_rate_and_says_how_to_write_one(text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         Rate.parse(text)
-    assert caught.value.field and caught.value.remedy
+    assert (caught.value.field, caught.value.value) == ("rate", text)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("1 per 100 years", "1 ms to 10 years"),
+        ("1 per 0 seconds", "1 ms to 10 years"),
+        ("1 per 999 us", "1 ms to 10 years"),
+        ("1 per 999999999999999999 years", "1 ms to 10 years"),
+        ("1,000,000,001/second", "0 to 1,000,000,000"),
+    ],
+)
+def test_a_rate_out_of_range_is_refused_with_the_text_as_it_was_written(text: str, remedy: str) -> None:
+    with pytest.raises(ConfigurationError, match="^rate: '" + re.escape(text)) as caught:
+        Rate.parse(text)
+    assert remedy in caught.value.remedy
 
 
 @pytest.mark.parametrize("limit", [-1, 1.0, True, None, "5", 10**9 + 1, Fraction(3)])
@@ -149,6 +173,12 @@ def test_a_rate_cannot_be_changed() -> None:
 def test_refuses_other_values_in_place_of_a_rate(value: str) -> None:
     with pytest.raises(ConfigurationError, match="rate"):
         as_rate(value)
+
+
+def test_a_number_of_thousands_of_digits_is_refused_without_being_written_out() -> None:
+    for build in (lambda: Rate(10**5000, per=1), lambda: Rate(1, per=10**5000)):
+        with pytest.raises(ConfigurationError, match="a number of thousands of digits cannot work; give"):
+            build()
 
 
 def test_a_pair_with_nonsense_inside_is_refused() -> None:
