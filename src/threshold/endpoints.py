@@ -113,6 +113,8 @@ def _parse(field: str, pattern: str) -> tuple[list[str], list[str]]:
     found = _PATTERN.fullmatch(pattern) if isinstance(pattern, str) else None
     if found is None:
         raise ConfigurationError(field, pattern, _FORMS)
+    if "%" in found[2]:
+        _refuse_escapes(field, pattern, found[2])
     methods = sorted({"GET" if method == "HEAD" else method for method in (found[1] or "*").split("|")})
     path = normalized(found[2])
     segments = [] if path == "/" else path[1:].split("/")
@@ -124,3 +126,27 @@ def _parse(field: str, pattern: str) -> tuple[list[str], list[str]]:
         ):
             raise ConfigurationError(field, pattern, f"{segment!r} is no segment; {_FORMS}")
     return methods, segments
+
+
+def decoded(path: str) -> str:
+    """The path without percent escapes.
+
+    >>> decoded("/caf%C3%A9"), decoded("/100%")
+    ('/café', '/100%')
+    """
+    from urllib.parse import unquote  # 2 ms, and hardly any path has an escape
+
+    return unquote(path)
+
+
+def _refuse_escapes(field: str, pattern: str, path: str) -> None:
+    """Refuse what would wait for an escape that no decoded path has; a bare percent sign is fine."""
+    plain = decoded(path)
+    if plain == path:
+        return
+    write = pattern.removesuffix(path) + plain
+    if set("{}*\ufffd") & set(plain) - set(path) or _PATTERN.fullmatch(write) is None:
+        raise ConfigurationError(
+            field, pattern, "paths are decoded before they are matched: write {name} for the escaped segment"
+        )
+    raise ConfigurationError(field, pattern, f'paths are decoded before they are matched: write "{write}"')

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from .endpoints import Endpoints, normalized
+from .endpoints import Endpoints, decoded, normalized
 from .errors import ConfigurationError
 from .headers import Rules
 from .plan import Layer, Limit, OnStoreError, Rule
@@ -192,4 +192,7 @@ def _prefixes(name: str, values: Iterable[str]) -> tuple[str, ...]:
     for prefix in prefixes:
         if not prefix.startswith("/"):
             raise ConfigurationError(name, prefix, 'give paths that start with "/", e.g. "/api/uploads"')
+        if "%" in prefix and decoded(prefix) != prefix:
+            remedy = f'paths are decoded before they are compared: give "{decoded(prefix)}"'
+            raise ConfigurationError(name, prefix, remedy)
     return tuple(normalized(prefix).rstrip("/") + "/" for prefix in prefixes)

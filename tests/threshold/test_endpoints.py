@@ -147,6 +147,33 @@ def test_a_malformed_pattern_is_refused_by_name(pattern: str) -> None:
     assert caught.value.field == "endpoints"
 
 
+@pytest.mark.parametrize(
+    ("pattern", "remedy"),
+    [
+        ("GET /caf%C3%A9", 'write "GET /café"'),
+        ("/files/a%2Fb", 'write "/files/a/b"'),
+        ("POST|PUT /%61pi/posts/{id}", 'write "POST|PUT /api/posts/{id}"'),
+        ("/my%20files", "write {name} for the escaped segment"),
+        ("/a%00b", "write {name} for the escaped segment"),
+        ("/what%3F", "write {name} for the escaped segment"),
+        ("/%7Bid%7D", "write {name} for the escaped segment"),
+        ("/a/%2A", "write {name} for the escaped segment"),
+        ("/%FF", "write {name} for the escaped segment"),
+    ],
+)
+def test_an_escape_that_no_decoded_path_has_is_refused_with_the_decoded_form(
+    pattern: str, remedy: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        table(pattern)
+    assert (caught.value.field, caught.value.value) == ("endpoints", pattern)
+    assert caught.value.remedy == f"paths are decoded before they are matched: {remedy}"
+
+
+def test_a_percent_sign_that_begins_no_escape_stands_for_itself() -> None:
+    assert table("/100%", "/5%-off").match("GET", "/100%") == "/100%"
+
+
 def test_something_that_is_no_text_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="POST /api/posts"):
         Endpoints("user", [(5, "x")])  # type: ignore[list-item]

@@ -147,6 +147,8 @@ def test_a_policy_knows_every_limit_it_can_ask_for() -> None:
         ({"endpoints": {"POST /x": None}}, "endpoints.POST /x"),
         ({"upload_prefixes": "/x"}, "upload_prefixes"),
         ({"ai_prefixes": ["x"]}, "ai_prefixes"),
+        ({"ai_prefixes": ["/my%20ai"]}, "ai_prefixes"),
+        ({"user": {"/my%2Dposts": "1/s"}}, "user"),
         ({"fail_closed": "/x"}, "fail_closed"),
         ({"fail_closed": [5]}, "fail_closed"),
         ({"allow_users": "root"}, "allow_users"),
