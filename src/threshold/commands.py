@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from itertools import groupby
 
 import click
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
+from rich.text import Text
 
 from .errors import ConfigurationError
+from .layers import Listed
 from .policy import Policy
+from .sliding_window import SlidingWindow
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -77,11 +82,32 @@ def demo(pace: float, pairs: int, store: str, workers: int, as_json: bool, serve
 @cli.command()
 @click.argument("file", type=click.Path(dir_okay=False))
 def check(file: str) -> None:
-    """Check a policy file and show the limits it sets."""
+    """Check a policy file and show the limits it sets, one a line, layer by layer."""
     try:
         policy = Policy.from_toml(file)
     except (ConfigurationError, OSError) as error:
         raise click.ClickException(str(error)) from None
-    limits = policy.limits
+    listed = policy.listed
     steps = len(policy.ladder.rungs) if policy.ladder else 0
-    click.echo(f"{file}: ok, {len(limits)} limits, a ladder of {steps} rungs")
+    click.echo(f"{file}: ok, {len(listed)} limits, a ladder of {steps} rungs")
+    console = Console(highlight=False)
+    rows = [(entry.layer, _cells(entry)) for entry in listed]
+    widths = [max((cell_len(cells[i]) for _, cells in rows), default=0) for i in range(3)]
+    for layer, group in groupby(rows, key=lambda row: row[0]):
+        console.print(Text(layer, "bold"))
+        for _, cells in group:
+            padded = [set_cell_size(*pair) for pair in zip(cells, widths, strict=False)]
+            console.print(Text("  ".join(("", *padded, cells[-1]))), soft_wrap=True)  # one line, however long
+
+
+def _cells(entry: Listed) -> tuple[str, str, str, str]:
+    """What is shown of a limit: name, rate, algorithm, and burst or precision."""
+    limit = entry.limit
+    name = "".join(letter if letter.isprintable() else "?" for letter in entry.name)
+    if limit.limit == 0:
+        more = "admits nothing"
+    elif isinstance(limit, SlidingWindow):
+        more = f"precision {limit.precision}"
+    else:
+        more = f"burst {limit.limit}"
+    return name, str(limit.rate), limit.algorithm, more

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 from .endpoints import Endpoints, decoded, normalized
 from .errors import ConfigurationError
@@ -22,6 +23,15 @@ LAYERS: tuple[Layer, ...] = ("edge", "tenant", "user", "endpoint")
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 LONGEST_REMEMBERED_PATH = 512
 _MOST_REMEMBERED_PATHS = 4096
+
+
+class Listed(NamedTuple):
+    """One limit of a policy, as people are shown it."""
+
+    layer: Layer
+    name: str
+    """The name of its rule, with the tier where there are tiers."""
+    limit: Limit
 
 
 @dataclass(slots=True)
@@ -73,7 +83,7 @@ class Layers:
         self._one_tier = one_tier
         self._uploads = _prefixes("upload_prefixes", uploads)
         self._ai = _prefixes("ai_prefixes", ai)
-        self._limits: list[Limit] = []
+        self._rules: list[Rule] = []
         self._edge, self._edge_default = self._table("edge", "edge", edge)
         self._user, self._user_default = self._table("user", "user", user)
         self._endpoints, _ = self._table("endpoints", "endpoint", endpoints)
@@ -83,10 +93,14 @@ class Layers:
         """`compiled`, for paths short enough to remember."""
 
     @property
-    def limits(self) -> list[Limit]:
-        """Every limit that can be asked."""
-        rows = () if self._tiers is None else self._tiers.limits.values()
-        return self._limits + [limit for row in rows for limit in row.values()]
+    def listed(self) -> list[Listed]:
+        """Every limit that can be asked, in the order of the layers."""
+        listed = [Listed(rule.layer, rule.name, rule.limit) for rule in self._rules]
+        for tier, row in () if self._tiers is None else self._tiers.limits.items():
+            for category, limit in row.items():
+                name = "tenant" if self._one_tier else f"tenant:{category} ({tier})"
+                listed.append(Listed("tenant", name, limit))
+        return sorted(listed, key=lambda entry: LAYERS.index(entry.layer))
 
     def column(self, target: Target, tier: str | None) -> Column:
         """Line up the rules for one endpoint and tier."""
@@ -142,11 +156,12 @@ class Layers:
         return Endpoints(name, rules), default
 
     def _rule(self, layer: Layer, name: str, limit: Limit) -> Rule:
-        self._limits.append(limit)
         strikes = layer in ("user", "endpoint")
-        return Rule.of(
+        rule = Rule.of(
             name, layer, limit, strikes=strikes, on_store_error=self._modes[layer], prefix=self._scope
         )
+        self._rules.append(rule)
+        return rule
 
     def _category(self, method: str, path: str) -> Category:
         path = normalized(path) + "/"

@@ -13,7 +13,7 @@ from . import addresses
 from .errors import ConfigurationError
 from .escalation import Ladder
 from .headers import STYLES, Rules, Style
-from .layers import LAYERS, LONGEST_REMEMBERED_PATH, Layers, Table, texts
+from .layers import LAYERS, LONGEST_REMEMBERED_PATH, Layers, Listed, Table, texts
 from .plan import Layer, Limit, OnStoreError, Outcome, Plan
 from .rate import SECOND
 from .tiers import LimitLike, Tiers, as_limit
@@ -138,7 +138,16 @@ class Policy:
     @property
     def limits(self) -> list[Limit]:
         """Every limit the policy can ask a store to hold."""
-        return self._layers.limits
+        return [entry.limit for entry in self.listed]
+
+    @property
+    def listed(self) -> list[Listed]:
+        """The same with their layers and names, in the order of the layers.
+
+        >>> [(entry.layer, entry.name) for entry in Policy("9/s", "8/s", {"GET /x": "7/s"}).listed]
+        [('edge', 'edge'), ('tenant', 'tenant'), ('user', 'user:GET /x')]
+        """
+        return self._layers.listed
 
     def plan(self, caller: Caller) -> Plan | None:
         """Say which limits apply to the caller, and under which keys; None when nothing limits them.
