@@ -1,7 +1,7 @@
-"""Decision: what one limit said. Verdict: what the whole policy said.
+"""Decision: what one limit said.
 
-Plain frozen values; every question a caller may ask is a field or a property. Both are tuples because a
-tuple is the cheapest immutable value CPython can build, and one is built for every request.
+A plain frozen value; every question a caller may ask is a field or a property. It is a tuple because a tuple
+is the cheapest immutable value CPython can build, and one is built for every request.
 """
 
 from __future__ import annotations

@@ -163,10 +163,3 @@ def told(
     if retry_us:
         fields.append((words.retry, words.number % -(-retry_us // SECOND)))
     return fields
-
-
-def fields(
-    rules: Rules, found: Sequence[Found], style: Style, retry_us: int | None, warned: bool, banned: bool
-) -> list[tuple[str, str]]:
-    """The header fields of one response, as text (see `told`)."""
-    return told(rules.text, rules, found, style, retry_us, warned, banned)

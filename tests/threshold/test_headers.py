@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from threshold import Rate, SlidingWindow, TokenBucket
-from threshold.headers import Rules, Style, binding, fields, policy_item, quoted
+from threshold.headers import Rules, Style, binding, policy_item, quoted, told
 from threshold.plan import Found, Layer, Limit, Rule
 from threshold.token_bucket import NEVER
 
@@ -35,7 +35,8 @@ def shown(
     warned: bool = False,
     banned: bool = False,
 ) -> dict[str, str]:
-    pairs = fields(Rules(rules), found, style, retry_us, warned, banned)
+    lined = Rules(rules)
+    pairs = told(lined.text, lined, found, style, retry_us, warned, banned)
     assert len({name.lower() for name, _ in pairs}) == len(pairs), "a field is set once"
     return dict(pairs)
 
