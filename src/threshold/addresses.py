@@ -45,20 +45,24 @@ def packed(text: str) -> bytes | None:
 
 
 @lru_cache(maxsize=8192)
-def group(text: str | None) -> str | None:
-    """The name under which an address is counted: IPv4 by itself, IPv6 by its /64; None for no address.
+def group(text: str | None, ipv6_prefix: int = 64) -> str | None:
+    """The name under which an address is counted: IPv4 by itself, IPv6 by its prefix; None for no address.
 
-    One customer usually holds a whole /64 (RFC 6177), so single IPv6 addresses are free to change.
+    One customer usually holds a whole /64, many a /56 or a /48 (RFC 6177): single IPv6 addresses are free to
+    change.
 
     >>> group("203.0.113.9"), group("2001:db8:1:2:3:4:5:6")
     ('203.0.113.9', '2001:db8:1:2::/64')
+    >>> group("2001:db8:1:2:3:4:5:6", 48)
+    '2001:db8:1::/48'
     """
     raw = None if text is None else packed(text)
     if raw is None:
         return None
     if len(raw) == 4:
         return socket.inet_ntop(socket.AF_INET, raw)
-    return socket.inet_ntop(socket.AF_INET6, raw[:8] + b"\0" * 8) + "/64"
+    kept = int.from_bytes(raw, "big") >> (128 - ipv6_prefix) << (128 - ipv6_prefix)
+    return f"{socket.inet_ntop(socket.AF_INET6, kept.to_bytes(16, 'big'))}/{ipv6_prefix}"
 
 
 class Networks:

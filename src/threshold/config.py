@@ -27,7 +27,7 @@ from .tiers import CATEGORIES, Tiers
 _KEYS = (
     *("preset", "name", "edge", "tenant", "user", "endpoints", "ladder", "allow", "allow_users"),
     *("upload_prefixes", "ai_prefixes", "strike_anonymous", "missing_address", "on_store_error"),
-    *("fail_closed", "headers", "dry_run"),
+    *("ipv6_prefix", "fail_closed", "headers", "dry_run"),
 )
 _PATTERN_FORMS = 'patterns look like "POST /api/posts", "PUT|PATCH /api/posts/{id}" or "/auth/*"'
 _PLACE = re.compile(r"(.*?) ?\(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
@@ -106,6 +106,7 @@ def _policy(root: Section, preset: presets.Arguments | None) -> Policy:
             ai_prefixes=root.texts("ai_prefixes", ("/api/ai",)),
             strike_anonymous=root.flag("strike_anonymous", False),
             missing_address=root.choice("missing_address", get_args(MissingAddress), "share"),
+            ipv6_prefix=64 if "ipv6_prefix" not in root else root.whole("ipv6_prefix") or 0,
             on_store_error=_on_store_error(root),
             fail_closed=root.texts("fail_closed", preset["fail_closed"] if preset else ()),
             headers=root.choice("headers", STYLES, "both"),

@@ -46,6 +46,7 @@ class Policy:
         strike_anonymous: let anonymous callers climb the ladder by address. An address can be shared.
         missing_address: "share" counts requests without a usable address together under one name, "skip"
             leaves them out of the layers that count addresses.
+        ipv6_prefix: count IPv6 addresses together that share this many leading bits, 32 to 128.
         on_store_error: "allow", "deny" (503) or "local" (decide in memory) while the store is away; one
             for all, or a mapping from layers.
         fail_closed: endpoint patterns that are answered 503 while the store is away, whatever the layer.
@@ -76,6 +77,7 @@ class Policy:
         ai_prefixes: Iterable[str] = ("/api/ai",),
         strike_anonymous: bool = False,
         missing_address: MissingAddress = "share",
+        ipv6_prefix: int = 64,
         on_store_error: OnStoreError | Mapping[str, OnStoreError] = "allow",
         fail_closed: Iterable[str] = (),
         headers: Style = "both",
@@ -95,6 +97,9 @@ class Policy:
         self.ladder = ladder
         self.strike_anonymous = _flag("strike_anonymous", strike_anonymous)
         self.missing_address: MissingAddress = missing_address
+        if type(ipv6_prefix) is not int or not 32 <= ipv6_prefix <= 128:
+            raise ConfigurationError("ipv6_prefix", ipv6_prefix, "give a number of bits, 32 to 128")
+        self.ipv6_prefix = ipv6_prefix
         self.tiers = _tiers(tenant)
         self._allow = addresses.Networks("allow", allow)
         self._allow_users = frozenset(texts("allow_users", allow_users))
@@ -168,7 +173,7 @@ class Policy:
         tenant = caller.tenant
         tiers = self.tiers
         tier = tiers.tier(caller.tier) if tenant and tiers is not None else None
-        address = addresses.group(caller.address)
+        address = addresses.group(caller.address, self.ipv6_prefix)
         if address is None and self.missing_address == "share":
             address = _NO_ADDRESS
         if address is None:
@@ -229,7 +234,7 @@ class Policy:
         """
         if user:
             return self._abuse_scope + (f"u{len(tenant)}:{tenant}:{user}" if tenant else f"u:{user}")
-        name = addresses.group(address)
+        name = addresses.group(address, self.ipv6_prefix)
         if name is None:
             raise ConfigurationError("address", address, "name a user, or an address such as 203.0.113.9")
         return self._abuse_scope + (f"a{len(tenant)}:{tenant}:{name}" if tenant else f"a:{name}")

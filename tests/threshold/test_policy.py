@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -326,3 +328,19 @@ def test_a_dry_run_lets_through_and_reports_what_would_have_been() -> None:
     )
     shadowed = policy.conclude(plan, Outcome(True, [ADMITTED], 0, shadowed=True))
     assert shadowed.delay == 0.0 and shadowed.rehearsed is not None and shadowed.rehearsed.delay >= 1.0
+
+
+def test_ipv6_addresses_count_together_by_the_prefix_the_policy_names() -> None:
+    def keys(policy: Policy) -> set[str]:
+        plans = [policy.plan(Caller(address=f"2001:db8:1:{i:x}::1")) for i in range(20)]
+        return {plan.keys[0] for plan in plans if plan is not None}
+
+    assert len(keys(Policy(edge="1/minute"))) == 20
+    assert len(keys(Policy(edge="1/minute", ipv6_prefix=48))) == 1
+    assert len(keys(Policy(edge="1/minute", ipv6_prefix=60))) == 2
+
+
+@pytest.mark.parametrize("prefix", [31, 129, 64.0, "64", True])
+def test_an_ipv6_prefix_that_is_no_number_of_bits_is_refused(prefix: Any) -> None:
+    with pytest.raises(ConfigurationError, match="ipv6_prefix"):
+        Policy(edge="1/minute", ipv6_prefix=prefix)
