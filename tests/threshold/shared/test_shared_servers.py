@@ -168,9 +168,13 @@ def test_a_killed_worker_and_a_restart_of_the_server_forget_nothing(
 def test_processes_of_multiprocessing_share_a_store_that_is_handed_to_them(name: str, method: str) -> None:
     store = SharedMemoryStore(name, 1_000, timeout=20)
     context = multiprocessing.get_context(method)
-    with context.Pool(4) as pool:
-        results = pool.starmap(take, [(store, 100)] * 8, chunksize=1)
-    assert sum(admitted for _, admitted in results) == 500
-    assert len({pid for pid, _ in results}) > 1
+    results = context.Queue()
+    processes = [context.Process(target=take, args=(store, 200, results)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    admitted = [results.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join(60)
+    assert sum(admitted) == 500
     assert not Limiter(POOL_LIMIT, store).acquire("everybody").allowed
     store.close()
