@@ -293,7 +293,8 @@ def test_a_busy_thread_does_not_stretch_the_time_the_lock_is_held(name: str) -> 
 def test_a_ring_that_another_thread_grew_while_we_waited_is_decided_all_the_same(name: str) -> None:
     store = SharedMemoryStore(name, 100)
     limiter = Limiter(SlidingWindow("1000/hour", precision=360), store)
-    limiter.acquire("ann")
+    for _ in range(2):  # the second one takes the quick way
+        limiter.acquire("ann")
     (place,) = [place for place in store._table.places.known.values() if place.cell]
     threads = store._lock.threads
     inline = place.meta
@@ -310,8 +311,8 @@ def test_a_ring_that_another_thread_grew_while_we_waited_is_decided_all_the_same
 
     store._lock.threads = Meanwhile()  # type: ignore[assignment]
     try:
-        assert limiter.acquire("ann").remaining == 998
+        assert limiter.acquire("ann").remaining == 997
     finally:
         store._lock.threads = threads
-    assert limiter.acquire("ann").remaining == 997
+    assert limiter.acquire("ann").remaining == 996
     store.close()

