@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from sentinel.cost import Cost
 from sentinel.drivers.driver import Driver, Request
 from sentinel.errors import ConfigurationError, check_range
 from sentinel.observations import Observation
-from sentinel.overhead import FEWEST_BLOCKS, Overhead, overheads
+from sentinel.overhead import FEWEST_BLOCKS, overheads
 from sentinel.overhead_run import capacity, loads, measure
 from sentinel.probe import Probe
 from sentinel.quiet import quiet
@@ -48,15 +49,6 @@ class CostSettings:
         check_range("duration", self.duration_s, FEWEST_BLOCKS * self.loads, 3_600, "s")
         if self.rate is not None:
             check_range("rate", self.rate, 50, 100_000, "requests/s")
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Hold what the limiter cost at one load: allowed and refused requests, as far as there were enough."""
-
-    rate: float
-    found: tuple[Overhead, ...]
-    failed: int
 
 
 def cost(
@@ -125,7 +117,8 @@ async def _at_each_load(
             keys=[*keys, *[HAMMER] * FRESH_KEYS],
             wake=wake,
         )
-        costs.append(Cost(rate, overheads(samples, seed=settings.seed), samples.failed))
+        found = overheads(samples, seed=settings.seed)
+        costs.append(Cost(rate, found, samples.failed, len(samples)))
     return tuple(costs)
 
 
@@ -149,12 +142,3 @@ async def _exhaust(limited: Probe) -> None:
         refused = refused + 16 if all(one.admitted is False for one in seen) else 0
         if refused >= REFUSED_ENOUGH:
             return
-
-
-def worst(costs: tuple[Cost, ...]) -> tuple[Overhead, ...]:
-    """Give, for allowed and for refused requests, the load at which the evidence allows the most."""
-    found: dict[str, Overhead] = {}
-    for entry in (one for each in costs for one in each.found):
-        if entry.answer not in found or entry.upper_us > found[entry.answer].upper_us:
-            found[entry.answer] = replace(entry)
-    return tuple(found.values())

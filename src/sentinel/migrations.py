@@ -53,6 +53,30 @@ MIGRATIONS: tuple[str, ...] = (
         run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE
     ) STRICT;
     """,
+    """
+    CREATE TABLE experiments (
+        id TEXT PRIMARY KEY,
+        kind TEXT NOT NULL,
+        target TEXT NOT NULL,
+        config_hash TEXT NOT NULL REFERENCES configs (hash),
+        host_hash TEXT NOT NULL,
+        host TEXT NOT NULL,
+        started_at TEXT NOT NULL,
+        saved_at TEXT NOT NULL,
+        status TEXT NOT NULL,
+        seconds REAL NOT NULL,
+        requests INTEGER NOT NULL,
+        exit_code INTEGER,
+        sentence TEXT NOT NULL,
+        result TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX experiments_by_start ON experiments (started_at);
+    """,
+)
+
+UNUSED_CONFIGS = (
+    "DELETE FROM configs WHERE hash NOT IN"
+    " (SELECT plan_hash FROM runs UNION SELECT config_hash FROM experiments)"
 )
 
 
@@ -63,7 +87,7 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIO
 
     >>> connection = sqlite3.connect(":memory:")
     >>> migrate(connection), migrate(connection)
-    (1, 1)
+    (2, 2)
     >>> connection.close()
     """
     while True:

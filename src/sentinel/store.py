@@ -1,4 +1,4 @@
-"""The history of runs in one SQLite file: runs, ticks, configurations, verdicts, baselines.
+"""Runs in the history, one SQLite file: runs, ticks, configurations, verdicts, baselines.
 
 A run may be saved as often as one likes while it goes on, so a killed run is as readable as its last
 checkpoint. Reading and names live here, writing in `writer`, tables in `migrations`.
@@ -16,13 +16,14 @@ from typing import cast
 from sentinel.baseline import BEFORE, LATEST
 from sentinel.errors import ConfigurationError, RecordError
 from sentinel.histogram import Histogram
-from sentinel.migrations import migrate
+from sentinel.migrations import UNUSED_CONFIGS, migrate
 from sentinel.run import Json, JsonObject, RunRecord, Tick
 from sentinel.writer import RunWriter, connect, host_hash, key_figures
 
 __all__ = ["CHECKPOINT_EVERY_S", "RunStore", "RunSummary", "host_hash", "key_figures"]
 
 CHECKPOINT_EVERY_S = 30.0
+EXPERIMENTS = ("audit-", "overhead-")  # what their ids begin with
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,10 @@ class RunStore:
             )
         if len(rows) != 1:
             what = "no run" if not rows else f"{len(rows)} runs"
-            raise RecordError(f"{what} in {self.path} found by {name!r}; `sentinel history` lists their ids")
+            also = " (an audit or an overhead experiment is no run)" if name.startswith(EXPERIMENTS) else ""
+            raise RecordError(
+                f"{what} in {self.path} found by {name!r}{also}; `sentinel history` lists their ids"
+            )
         return cast(str, rows[0][0])
 
     def load(self, run: str) -> RunRecord:
@@ -239,7 +243,7 @@ class RunStore:
         run_id = self.find(run)
         with connect(self.path) as connection, connection:
             connection.execute("DELETE FROM runs WHERE id = ?", (run_id,))
-            connection.execute("DELETE FROM configs WHERE hash NOT IN (SELECT plan_hash FROM runs)")
+            connection.execute(UNUSED_CONFIGS)
         self._writer.forget(run_id)
 
 

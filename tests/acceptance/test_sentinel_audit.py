@@ -105,7 +105,7 @@ def audits(tmp_path: Path) -> Callable[..., list[Audited]]:
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     text=True,
-                    env={**os.environ, "COLUMNS": "150"},
+                    env={**os.environ, "COLUMNS": "150", "SENTINEL_DB": str(tmp_path / "history.db")},
                 )
             )
         found = []

@@ -11,24 +11,23 @@ import click
 from rich.console import Console
 from rich.status import Status
 
-from sentinel.audit import AuditResult
 from sentinel.auditing import AuditSettings, audit
 from sentinel.commands import options, values
+from sentinel.commands.kept import kept
 from sentinel.commands.promised import promised, promised_options
+from sentinel.commands.written import write_experiment
 from sentinel.direct import direct_limiter
 from sentinel.drivers.asgi import AsgiDriver, load_app
 from sentinel.drivers.driver import Driver, Request
 from sentinel.drivers.http import HttpDriver
 from sentinel.errors import ConfigurationError
 from sentinel.exit_codes import ExitCode
+from sentinel.experiment import Experiment, headers_kept
 from sentinel.keyed import KeyedRequests, header
 from sentinel.promise import ClockTrust
-from sentinel.report.cases import audit_cases
-from sentinel.report.document import to_json
-from sentinel.report.junit_xml import junit
-from sentinel.report.markdown import audit_markdown
-from sentinel.report.parts import audit_document
-from sentinel.report.terminal import show_audit
+from sentinel.report.parts import audit_document, promise_settings
+from sentinel.report.terminal import show_experiment
+from sentinel.run import JsonObject
 from sentinel.target import AppTarget, parse_target
 from threshold import Rate
 
@@ -78,7 +77,8 @@ STRANGERS_DRIFT_PPM = 500  # what NTP may do to one clock beside another
     help="Judge no refusals, because other limits or penalties may refuse as well.",
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1))
-@options.files("json", "junit", "md")
+@options.files("json", "html", "junit", "md")
+@options.history
 def audit_command(
     target: str | None,
     limiter: str | None,
@@ -96,8 +96,11 @@ def audit_command(
     only_over_admission: bool,
     seed: int,
     json_file: Path | None,
+    html_file: Path | None,
     junit_file: Path | None,
     md_file: Path | None,
+    db: Path,
+    no_save: bool,
 ) -> ExitCode:
     """Prove that nothing was admitted over the limit and nothing refused below it.
 
@@ -112,7 +115,8 @@ def audit_command(
     promise = promised(limit, algorithm, burst, precision)
     if (target is None) == (limiter is None):
         raise ConfigurationError("give either --target, an app, or --limiter, a store")
-    requests = KeyedRequests(method, path, [header(text) for text in headers], seed=time.time_ns())
+    given = [header(text) for text in headers]
+    requests = KeyedRequests(method, path, given, seed=time.time_ns())
     if limiter is not None:
         direct, local = direct_limiter(limiter, limit, promise)
         driver: Driver = direct
@@ -131,12 +135,37 @@ def audit_command(
         clock=ClockTrust() if local else ClockTrust(drift_ppm=STRANGERS_DRIFT_PPM),
         seed=seed,
     )
+    what = target or limiter or ""
+    about: JsonObject = {"method": method, "path": path, "headers": headers_kept(given)} if target else {}
+    about = {"promise": promise_settings(promise), **about, **_settings(settings)}
+    experiment = Experiment.begin("audit", what, about)
     console = Console()
-    with _Shown(console, target or limiter or "") as shown:
-        result = audit(promise, driver, make, settings, shown)
-    _write(result, json_file, junit_file, md_file)
-    show_audit(console, result)
+    with kept(None if no_save else db, experiment) as save:
+        with _Shown(console, experiment.target) as shown:
+            result = audit(promise, driver, make, settings, shown)
+        experiment = experiment.concluded(
+            audit_document(result),
+            result.exit_code,
+            result.sentence,
+            requests=sum(act.requests for act in result.acts),
+        )
+        save(experiment)
+    paths = {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file}
+    write_experiment(experiment, paths)
+    show_experiment(console, experiment)
     return result.exit_code
+
+
+def _settings(settings: AuditSettings) -> JsonObject:
+    """Give what is kept of the settings."""
+    return {
+        "duration_s": settings.budget_s,
+        "max_rate": settings.max_rate,
+        "single_key": settings.single_key,
+        "judge_refusals": settings.judge_refusals,
+        "drift_ppm": settings.clock.drift_ppm if settings.clock else 0,
+        "seed": settings.seed,
+    }
 
 
 def _by_key(key: str) -> Request:
@@ -150,14 +179,6 @@ def _driver(text: str, allow: tuple[str, ...], production: bool) -> tuple[Driver
         return AsgiDriver(load_app(goal)), True, True
     local = goal.socket_path is not None or goal.host not in allow
     return HttpDriver(goal, spread=SPREAD), local, False
-
-
-def _write(
-    result: AuditResult, json_file: Path | None, junit_file: Path | None, md_file: Path | None
-) -> None:
-    options.write(json_file, to_json(audit_document(result)))
-    options.write(junit_file, junit(audit_cases(result), suite="audit"))
-    options.write(md_file, audit_markdown(result) + "\n")
 
 
 class _Shown:

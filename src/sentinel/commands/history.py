@@ -11,13 +11,14 @@ from rich.console import Console
 from sentinel.baseline import Comparison
 from sentinel.baseline import compare as compare_figures
 from sentinel.commands import options
-from sentinel.commands.written import FORMS, write_report
+from sentinel.commands.written import EXPERIMENT_FORMS, FORMS, write_report
 from sentinel.errors import RecordError
 from sentinel.exit_codes import ExitCode
+from sentinel.experiment_store import ExperimentStore
 from sentinel.judgement import judge_run
 from sentinel.record_file import read_record, write_record
 from sentinel.report.document import Report
-from sentinel.report.terminal import show, show_comparison, show_runs
+from sentinel.report.terminal import show, show_comparison, show_experiment, show_experiments, show_runs
 from sentinel.run import RunRecord
 from sentinel.segments import merge_records
 from sentinel.store import RunStore
@@ -30,10 +31,19 @@ from sentinel.writer import key_figures
 )
 @options.db
 def history(limit: int, db: Path) -> ExitCode:
-    """List the runs that were kept, newest first."""
+    """List the runs, audits and overhead experiments that were kept, newest first."""
     with RunStore(db) as store:
-        show_runs(Console(), store.runs(limit=limit))
-        named = store.baselines()
+        runs, named = store.runs(limit=limit), store.baselines()
+    experiments = ExperimentStore(db).latest(limit=limit)
+    newest = sorted([*(r.started_at for r in runs), *(e.started_at for e in experiments)])[-limit:]
+    since = newest[0] if newest else ""
+    runs = tuple(run for run in runs if run.started_at >= since)
+    experiments = tuple(one for one in experiments if one.started_at >= since)
+    console = Console()
+    if runs or not experiments:
+        show_runs(console, runs)
+    if experiments:
+        show_experiments(console, experiments)
     for name, run in named.items():
         click.echo(f"baseline {name}: {run}")
     return ExitCode.PASS
@@ -115,21 +125,36 @@ def compare(
 @click.option("--output", type=options.FILE, help="A file to write it to; standard output by default.")
 @options.db
 def report(run: str, form: str, output: Path | None, db: Path) -> ExitCode:
-    """Report a kept run (an id, its beginning, a baseline's name, or last) again, in any form."""
+    """Report again, in any form, what was kept: a run (an id, its beginning, a baseline's name), an audit or
+    an overhead experiment (an id or its beginning), or the last of all of them."""
+    experiment = ExperimentStore(db).find(run)
+    if experiment is not None:
+        if form == "text":
+            show_experiment(Console(), experiment)
+        else:
+            _out(EXPERIMENT_FORMS[form](experiment), output)
+        return ExitCode.PASS
+    whole = _reported(db, run)
+    if form == "text":
+        show(Console(), whole)
+    else:
+        _out(FORMS[form](whole), output)
+    return ExitCode.PASS
+
+
+def _reported(db: Path, run: str) -> Report:
     with RunStore(db) as store:
         record = store.load(run)
         earlier = store.comparable(record)
         comparison = compared(store, record, None) if earlier and not record.void else None
-    whole = Report.of(record, judge_run(record, comparison=comparison))
-    if form == "text":
-        show(Console(), whole)
-        return ExitCode.PASS
-    text = FORMS[form](whole)
+    return Report.of(record, judge_run(record, comparison=comparison))
+
+
+def _out(text: str, output: Path | None) -> None:
     if output is None:
         sys.stdout.write(text)
     else:
         options.write(output, text)
-    return ExitCode.PASS
 
 
 @click.command()

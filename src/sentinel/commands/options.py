@@ -33,6 +33,11 @@ def db(command: Function) -> Function:
     )(command)
 
 
+def history(command: Function) -> Function:
+    """Add --db and --no-save."""
+    return db(click.option("--no-save", is_flag=True, help="Keep nothing in the history.")(command))
+
+
 def permission(command: Function) -> Function:
     """Add --allow-target and --production."""
     command = click.option(

@@ -13,20 +13,20 @@ from rich.console import Console
 
 from sentinel.bare import without_limiter
 from sentinel.commands import options, values
-from sentinel.costing import Cost, CostSettings, cost, worst
+from sentinel.commands.kept import kept
+from sentinel.commands.written import write_experiment
+from sentinel.cost import conclude
+from sentinel.costing import CostSettings, cost
 from sentinel.drivers.asgi import AsgiDriver, load_app
 from sentinel.drivers.driver import Driver
 from sentinel.drivers.http import HttpDriver
 from sentinel.errors import ConfigurationError
 from sentinel.exit_codes import ExitCode
+from sentinel.experiment import Experiment, headers_kept, without_password
 from sentinel.keyed import FORWARDED, KeyedRequests, header
-from sentinel.report.cases import overhead_cases
-from sentinel.report.document import to_json
-from sentinel.report.junit_xml import junit
-from sentinel.report.markdown import overhead_markdown
-from sentinel.report.parts import overhead_document
-from sentinel.report.terminal import show_overhead
-from sentinel.run import Json
+from sentinel.report.parts import costs_document
+from sentinel.report.terminal import show_experiment
+from sentinel.run import JsonObject
 from sentinel.target import AppTarget, parse_target
 
 DEMO = "threshold.demo.blog:protected"
@@ -80,7 +80,8 @@ DEMO_HEADERS = (("X-Tenant", "sequoia-times"),)
 )
 @click.option("--quick", is_flag=True, help="One load instead of three.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1))
-@options.files("json", "junit", "md")
+@options.files("json", "html", "junit", "md")
+@options.history
 def overhead(
     target: str | None,
     without: str | None,
@@ -96,8 +97,11 @@ def overhead(
     quick: bool,
     seed: int,
     json_file: Path | None,
+    html_file: Path | None,
     junit_file: Path | None,
     md_file: Path | None,
+    db: Path,
+    no_save: bool,
 ) -> ExitCode:
     """Measure what the limiter adds to allowed and to refused requests; pass only if even the upper end of
     every interval is inside the budget.
@@ -117,43 +121,43 @@ def overhead(
     if store is not None and not demo:
         raise ConfigurationError("store is for the demo app; your own app knows its store, leave it out")
     given = [header(text) for text in headers] or [FORWARDED, *(DEMO_HEADERS if demo else ())]
-    requests = KeyedRequests(method, path or (DEMO_PATH if demo else "/"), given, seed=seed)
-    console, told = Console(), Console(stderr=True)
-    with _demo_store(store or "memory") if demo else _nothing():
-        costs = cost(
-            *_arms(target or DEMO, without, allow_target, production),
-            requests,
-            settings,
-            lambda words: told.print(f"[dim]{words}[/]"),
+    path = path or (DEMO_PATH if demo else "/")
+    requests = KeyedRequests(method, path, given, seed=seed)
+    budget_us, what = budget * 1e6, target or DEMO
+    about: JsonObject = {"method": method, "path": path, "headers": headers_kept(given)}
+    about |= {"without": without and without_password(without), "budget_us": budget_us}
+    about |= {"store": without_password(store or "memory") if demo else None, **_settings(settings)}
+    experiment = Experiment.begin("overhead", what, about)
+    told = Console(stderr=True)
+    with kept(None if no_save else db, experiment) as save:
+        with _demo_store(store or "memory") if demo else _nothing():
+            costs = cost(
+                *_arms(what, without, allow_target, production),
+                requests,
+                settings,
+                lambda words: told.print(f"[dim]{words}[/]"),
+            )
+            gc.collect()  # the app was part of cycles; its store lets go with it
+        experiment = experiment.concluded(
+            costs_document(costs, budget_us),
+            *conclude(costs, budget_us),
+            requests=sum(entry.requests for entry in costs),
         )
-        gc.collect()  # the app was part of cycles; its store lets go with it
-    budget_us = budget * 1e6
-    _write(costs, budget_us, json_file, junit_file, md_file)
-    for entry in costs:
-        console.print(f"\nat {entry.rate:,.0f} requests/s, half of them past the limiter")
-        show_overhead(console, entry.found, budget_us)
-    return _verdict(console, costs, budget_us)
+        save(experiment)
+    paths = {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file}
+    write_experiment(experiment, paths)
+    show_experiment(Console(), experiment)
+    return experiment.exit_code or ExitCode.PASS
 
 
-def _verdict(console: Console, costs: tuple[Cost, ...], budget_us: float) -> ExitCode:
-    """Say it in one sentence."""
-    found = worst(costs)
-    if not any(entry.answer == "allowed" for entry in found):
-        failed = sum(entry.failed for entry in costs)
-        console.print(f"VOID: too few requests were let through to tell ({failed} had no usable answer)")
-        return ExitCode.VOID
-    if all(entry.answer == "allowed" for entry in found):
-        console.print("refused requests: not measured, the limiter refused next to nothing", style="yellow")
-    well = all(entry.within(budget_us) for entry in found)
-    parts = "; ".join(
-        f"{entry.answer} {entry.median.value_us:+.0f} µs at the median, at worst {entry.upper_us:+.0f} µs"
-        for entry in found
-    )
-    word = "PASSED: within" if well else "FAILED: not within"
-    console.print(
-        f"{word} the budget of {budget_us / 1e3:g} ms: {parts}", style="bold green" if well else "bold red"
-    )
-    return ExitCode.PASS if well else ExitCode.CHECK_FAILED
+def _settings(settings: CostSettings) -> JsonObject:
+    """Give what is kept of the settings."""
+    return {
+        "duration_s": settings.duration_s,
+        "loads": settings.loads,
+        "rate": settings.rate,
+        "seed": settings.seed,
+    }
 
 
 def _arms(text: str, bare: str | None, allow: tuple[str, ...], production: bool) -> tuple[Driver, Driver]:
@@ -190,23 +194,3 @@ def _demo_store(store: str) -> Iterator[None]:
     with stage(Settings(store=store)) as settings:
         os.environ.update(settings.environment())
         yield
-
-
-def _write(
-    costs: tuple[Cost, ...],
-    budget_us: float,
-    json_file: Path | None,
-    junit_file: Path | None,
-    md_file: Path | None,
-) -> None:
-    loads: list[Json] = [
-        {
-            "rate": entry.rate,
-            "failed": entry.failed,
-            "overhead": [overhead_document(one, budget_us) for one in entry.found],
-        }
-        for entry in costs
-    ]
-    options.write(json_file, to_json({"schema": "sentinel-overhead/1", "loads": loads}))
-    options.write(junit_file, junit(overhead_cases(worst(costs), budget_us), suite="overhead"))
-    options.write(md_file, overhead_markdown(worst(costs), budget_us) + "\n")

@@ -1,12 +1,15 @@
-"""A run's report in every form that was asked for."""
+"""The report of a run, or of an audit or overhead experiment, in every form that was asked for."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from sentinel.commands.options import write
+from sentinel.experiment import Experiment
 from sentinel.report.cases import run_cases
 from sentinel.report.document import Report, document, to_json
+from sentinel.report.experiment_forms import experiment_json, experiment_junit, experiment_markdown
+from sentinel.report.experiment_page import experiment_page
 from sentinel.report.junit_xml import junit
 from sentinel.report.markdown import markdown
 from sentinel.report.page import page
@@ -29,6 +32,12 @@ def as_junit(report: Report) -> str:
 
 
 FORMS = {"json": as_json, "html": page, "junit": as_junit, "md": markdown}
+EXPERIMENT_FORMS = {
+    "json": experiment_json,
+    "html": experiment_page,
+    "junit": experiment_junit,
+    "md": experiment_markdown,
+}
 
 
 def write_report(report: Report, paths: dict[str, Path | None]) -> None:
@@ -36,3 +45,10 @@ def write_report(report: Report, paths: dict[str, Path | None]) -> None:
     for kind, path in paths.items():
         if path is not None:
             write(path, FORMS[kind](report))
+
+
+def write_experiment(experiment: Experiment, paths: dict[str, Path | None]) -> None:
+    """Write the files that were asked for about an audit or an overhead experiment."""
+    for kind, path in paths.items():
+        if path is not None:
+            write(path, EXPERIMENT_FORMS[kind](experiment))

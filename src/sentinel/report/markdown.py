@@ -14,10 +14,10 @@ _MARKS = {"passed": "✅", "failed": "❌", "skipped": "⚪"}
 _NAMES = {0: "✅", 2: "❌", 3: "❌", 4: "⚠️"}
 
 
-def _cell(text: object) -> str:
+def escaped(text: object) -> str:
     """Keep a value inside its cell, and from being read as markup.
 
-    >>> _cell("a|b <i> *x*")
+    >>> escaped("a|b <i> *x*")
     'a\\\\|b &lt;i&gt; \\\\*x\\\\*'
     """
     kept = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -27,7 +27,7 @@ def _cell(text: object) -> str:
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, numbers_from: int = 1) -> str:
     """Lay out a table; columns from `numbers_from` on are right-aligned."""
     rule = ["---" if column < numbers_from else "---:" for column in range(len(head))]
-    lines = [head, rule, *[[_cell(cell) for cell in row] for row in rows]]
+    lines = [head, rule, *[[escaped(cell) for cell in row] for row in rows]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -64,8 +64,8 @@ def markdown(report: Report) -> str:
     record, analysis, verdict = report.record, report.analysis, report.verdict
     name = str(record.scenario.get("name", record.id))
     parts = [
-        f"### {_NAMES.get(int(verdict.exit_code), '❌')} sentinel: {_cell(name)}",
-        f"**{_cell(verdict.sentence)}**",
+        f"### {_NAMES.get(int(verdict.exit_code), '❌')} sentinel: {escaped(name)}",
+        f"**{escaped(verdict.sentence)}**",
     ]
     if verdict.checks:
         parts.append(
@@ -80,7 +80,7 @@ def markdown(report: Report) -> str:
     said = [analysis.bottleneck.statement, *analysis.notes]
     said = [*([analysis.knee.statement] if analysis.knee else []), *said]
     said += [analysis.recovery.statement] if analysis.recovery else []
-    parts.append("\n".join(f"- {_cell(line)}" for line in said))
+    parts.append("\n".join(f"- {escaped(line)}" for line in said))
     if verdict.comparison is not None and verdict.comparison.changes:
         changes = [
             [c.measure, f"{c.value:.4g}", f"{c.usual:.4g}", f"{c.change:+.1%}", c.before, c.state]
@@ -95,7 +95,7 @@ def markdown(report: Report) -> str:
     parts.append(f"<details><summary>Applications</summary>\n\n{table(_FIGURES, series)}\n\n</details>")
     host = ", ".join(f"{key} {value}" for key, value in record.host.items())
     run = f"run {record.id}, {record.started_at}, {record.seconds} s, {record.model} model; {host}"
-    parts.append(f"<sub>{_cell(run)}</sub>")
+    parts.append(f"<sub>{escaped(run)}</sub>")
     return "\n\n".join(parts) + "\n"
 
 
@@ -107,20 +107,23 @@ def audit_markdown(result: AuditResult) -> str:
         for act in result.acts
     ]
     parts = [
-        f"#### {mark} audit: {_cell(promise_words(result.promise))}",
-        f"**{_cell(result.sentence)}**",
-        "\n".join(f"- {_cell(line)}" for line in result.strength),
+        f"#### {mark} audit: {escaped(promise_words(result.promise))}",
+        f"**{escaped(result.sentence)}**",
+        "\n".join(f"- {escaped(line)}" for line in result.strength),
         table(["act", "requests", "admitted", "refused", "excess proven", "wrong refusals"], acts),
     ]
     if result.left_out:
         parts.append(
-            "Left out: " + "; ".join(f"{_cell(left.name)} ({_cell(left.reason)})" for left in result.left_out)
+            "Left out: "
+            + "; ".join(f"{escaped(left.name)} ({escaped(left.reason)})" for left in result.left_out)
         )
     return "\n\n".join(parts)
 
 
-def overhead_markdown(found: Sequence[Overhead], budget_us: float | None) -> str:
-    """Write an overhead experiment."""
+def overhead_markdown(
+    found: Sequence[Overhead], budget_us: float | None, *, rate: float | None = None
+) -> str:
+    """Write what the limiter added, at one load if `rate` names it (requests per second)."""
     rows = [
         [
             entry.answer,
@@ -134,4 +137,5 @@ def overhead_markdown(found: Sequence[Overhead], budget_us: float | None) -> str
     ]
     budget = "" if budget_us is None else f" (budget {budget_us / 1e3:g} ms)"
     head = ["requests", "added at the median", "added on average", "at worst", "within", "on/off"]
-    return f"#### overhead{budget}\n\n{table(head, rows)}"
+    load = "" if rate is None else f" at {rate:,.0f} requests/s"
+    return f"#### overhead{load}{budget}\n\n{table(head, rows)}"

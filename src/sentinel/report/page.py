@@ -6,15 +6,12 @@ same document that `--format json` prints. Without scripts the page still has ev
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from functools import cache
 from html import escape
-from importlib.resources import files
 
 from sentinel.figures import Figures, ms
 from sentinel.report.document import Report, document
-from sentinel.report.parts import promise_words
+from sentinel.report.markup import asset, fill, pill, script_data, section, table, text_cell, wrap_cell
+from sentinel.report.proof_sections import audit_section, overhead_section
 
 _TONES = {0: "good", 4: "warn"}
 _RESPONSE_HINT = (
@@ -30,31 +27,19 @@ _FOOTER = (
 )
 
 
-@cache
-def _asset(name: str) -> str:
-    return (files("sentinel.report") / "assets" / name).read_text(encoding="utf-8")
-
-
 def page(report: Report) -> str:
     """Write a run's report as one HTML page."""
     name = str(report.record.scenario.get("name", report.record.id))
     parts = {
         "title": escape(f"{name}: {report.verdict.exit_code.name.lower().replace('_', ' ')}"),
-        "uplot_css": _asset("uplot-1.6.32.min.css"),
-        "css": _asset("page.css"),
+        "uplot_css": asset("uplot-1.6.32.min.css"),
+        "css": asset("page.css"),
         "body": f"<main>{_body(report, name)}</main>",
-        # Inside a script element only "</" could end the data early.
-        "data": json.dumps(document(report), separators=(",", ":")).replace("<", "\\u003c"),
-        "uplot_js": _asset("uplot-1.6.32.min.js"),
-        "js": _asset("page.js"),
+        "data": script_data(document(report)),
+        "uplot_js": asset("uplot-1.6.32.min.js"),
+        "js": asset("page.js"),
     }
-    text = _asset("page.html")
-    pieces = text.split("{{")
-    out = [pieces[0]]
-    for piece in pieces[1:]:
-        key, rest = piece.split("}}", 1)
-        out += (parts[key], rest)
-    return "".join(out)
+    return fill(parts)
 
 
 def _body(report: Report, name: str) -> str:
@@ -77,8 +62,8 @@ def _body(report: Report, name: str) -> str:
             _chart("Where the time went", "heat", _HEAT_HINT, scale=True),
             _steps(report),
             _figures_tables(report),
-            _audit(report),
-            _overhead(report),
+            audit_section(report.audit) if report.audit is not None else "",
+            overhead_section(report.overhead, report.budget_us) if report.overhead else "",
             _comparison(report),
             _errors(report),
             _machine(report),
@@ -120,8 +105,8 @@ def _said(report: Report) -> str:
 def _checks(report: Report) -> str:
     if not report.verdict.checks:
         return ""
-    rows = [[_pill(c.passed), _wrap(str(c.criterion)), _wrap(c.detail)] for c in report.verdict.checks]
-    return _section("Checks", _table(("", "criterion", "observed"), rows, text=3))
+    rows = [[pill(c.passed), wrap_cell(str(c.criterion)), wrap_cell(c.detail)] for c in report.verdict.checks]
+    return section("Checks", table(("", "criterion", "observed"), rows, text=3))
 
 
 def _chart(title: str, identity: str, hint: str, *, scale: bool = False) -> str:
@@ -147,7 +132,7 @@ def _steps(report: Report) -> str:
     ]
     head = ("offered/s", "completed/s", "p95 ms", "95 % interval", "samples", "Little")
     chart = _chart("Knee", "steps", _KNEE_HINT)
-    return f'<div class="pair">{chart}{_section("Load steps", _table(head, rows))}</div>'
+    return f'<div class="pair">{chart}{section("Load steps", table(head, rows))}</div>'
 
 
 def _figures_tables(report: Report) -> str:
@@ -155,61 +140,14 @@ def _figures_tables(report: Report) -> str:
     phases = [_row(phase.name, found) for phase, found in analysis.phases]
     series = [_row(f"{application}/{step}", found) for (application, step), found in analysis.series.items()]
     whole = _row("whole run", analysis.total)
-    first = _section("Phases", _table(_HEAD, [*phases, whole], total=True))
-    return first + _section("Applications", _table(_HEAD, [*series, whole], total=True))
+    first = section("Phases", table(_HEAD, [*phases, whole], total=True))
+    return first + section("Applications", table(_HEAD, [*series, whole], total=True))
 
 
 def _row(name: str, found: Figures) -> list[str]:
     times = [ms(found.percentile(p).ms) for p in (50.0, 95.0, 99.0, 99.9)]
     rates = [f"{found.error_rate:.2%}", f"{found.denied_rate:.2%}"]
     return [escape(name), f"{found.requests:,}", f"{found.throughput:,.1f}", *times, ms(found.max_ms), *rates]
-
-
-def _audit(report: Report) -> str:
-    result = report.audit
-    if result is None:
-        return ""
-    tone = {"kept": "good", "broken": "bad", "void": "warn"}[result.state]
-    lines = "".join(f"<li>{escape(line)}</li>" for line in result.strength)
-    worst = "".join(
-        f"<li>{escape(a.key)}: {escape(a.statement)}</li>" for f in result.findings for a in f.accusations[:3]
-    )
-    rows = [
-        [
-            escape(act.name),
-            f"{act.requests:,}",
-            f"{act.admitted:,}",
-            f"{act.refused:,}",
-            str(act.excess),
-            str(act.wrong_refusals),
-        ]
-        for act in result.acts
-    ]
-    head = ("act", "requests", "admitted", "refused", "excess proven", "wrong refusals")
-    left = "".join(
-        f"<li>left out: {escape(item.name)}, {escape(item.reason)}</li>" for item in result.left_out
-    )
-    said = f'<p class="{tone}"><b>{escape(result.sentence)}</b></p><ul>{worst}{lines}{left}</ul>'
-    return _section(f"Audit: {escape(promise_words(result.promise))}", said + _table(head, rows))
-
-
-def _overhead(report: Report) -> str:
-    if not report.overhead:
-        return ""
-    rows = [
-        [
-            _text(entry.answer),
-            escape(str(entry.median)),
-            escape(str(entry.mean)),
-            f"{entry.upper_us:.1f} µs",
-            "–" if report.budget_us is None else _pill(entry.within(report.budget_us)),
-            f"{entry.on:,} / {entry.off:,}",
-        ]
-        for entry in report.overhead
-    ]
-    head = ("requests", "added at the median", "added on average", "at worst", "within budget", "on / off")
-    budget = "" if report.budget_us is None else f" (budget {report.budget_us / 1e3:g} ms)"
-    return _section(f"Overhead{budget}", _table(head, rows))
 
 
 def _comparison(report: Report) -> str:
@@ -228,7 +166,7 @@ def _comparison(report: Report) -> str:
         for c in comparison.changes
     ]
     head = ("figure", "now", "usually", "worse by", "runs before", "state")
-    return _section("Against earlier runs", f"<p>{escape(comparison.statement)}</p>{_table(head, rows)}")
+    return section("Against earlier runs", f"<p>{escape(comparison.statement)}</p>{table(head, rows)}")
 
 
 def _errors(report: Report) -> str:
@@ -236,17 +174,15 @@ def _errors(report: Report) -> str:
         return ""
     rows = [
         [
-            _text(f"{e.application}/{e.step}"),
-            _wrap(e.message),
+            text_cell(f"{e.application}/{e.step}"),
+            wrap_cell(e.message),
             str(e.status or "–"),
             f"{e.count:,}",
             f"{e.second} s",
         ]
         for e in report.record.errors
     ]
-    return _section(
-        "Errors", _table(("where", "what it said", "status", "count", "first seen"), rows, text=2)
-    )
+    return section("Errors", table(("where", "what it said", "status", "count", "first seen"), rows, text=2))
 
 
 def _machine(report: Report) -> str:
@@ -254,32 +190,3 @@ def _machine(report: Report) -> str:
     facts = [*record.host.items(), *record.counters.items()]
     words = " · ".join(f"{escape(str(key))} {escape(str(value))}" for key, value in facts)
     return _chart("Machine and generator", "machine", words)
-
-
-def _section(title: str, inner: str) -> str:
-    return f"<section><h2>{title}</h2>{inner}</section>"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, text: int = 1, total: bool = False) -> str:
-    """Lay out a table of cells that are markup already."""
-    cells = "".join(
-        f"<th{' class=text' if n < text else ''}>{escape(title)}</th>" for n, title in enumerate(head)
-    )
-    body = ["".join(cell if cell.startswith("<td") else f"<td>{cell}</td>" for cell in row) for row in rows]
-    lines = [f"<tr>{line}</tr>" for line in body]
-    if total and lines:
-        lines[-1] = lines[-1].replace("<tr>", '<tr class="sum">', 1)
-    whole = f"<thead><tr>{cells}</tr></thead><tbody>{''.join(lines)}</tbody>"
-    return f'<div class="scroll"><table>{whole}</table></div>'
-
-
-def _text(value: str) -> str:
-    return f'<td class="text">{escape(value)}</td>'
-
-
-def _wrap(value: str) -> str:
-    return f'<td class="wrap">{escape(value)}</td>'
-
-
-def _pill(passed: bool) -> str:
-    return f'<span class="pill {"good" if passed else "bad"}">{"pass" if passed else "FAIL"}</span>'

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sentinel.audit import AuditResult
 from sentinel.baseline import Comparison
+from sentinel.cost import Cost
 from sentinel.findings import Finding
 from sentinel.overhead import Overhead
 from sentinel.promise import Promise, Window
-from sentinel.run import JsonObject
+from sentinel.run import Json, JsonObject
 
 
 def comparison_document(comparison: Comparison) -> JsonObject:
@@ -48,6 +51,31 @@ def overhead_document(found: Overhead, budget_us: float | None) -> JsonObject:
         "mean": {"value_us": found.mean.value_us, "low_us": found.mean.low_us, "high_us": found.mean.high_us},
         "budget_us": budget_us,
         "within": None if budget_us is None else found.within(budget_us),
+    }
+
+
+def costs_document(costs: Sequence[Cost], budget_us: float) -> JsonObject:
+    """Turn an overhead experiment into JSON-able values, one entry per load."""
+    loads: list[Json] = [
+        {
+            "rate": cost.rate,
+            "requests": cost.requests,
+            "failed": cost.failed,
+            "overhead": [overhead_document(found, budget_us) for found in cost.found],
+        }
+        for cost in costs
+    ]
+    return {"budget_us": budget_us, "loads": loads}
+
+
+def promise_settings(promise: Promise) -> JsonObject:
+    """Turn a promise into JSON-able values, period in microseconds; `restored.promise_from` reads them."""
+    return {
+        "algorithm": "sliding-window" if isinstance(promise, Window) else "token-bucket",
+        "limit": promise.limit,
+        "period_us": promise.period_us,
+        "burst": None if isinstance(promise, Window) else promise.burst,
+        "precision": promise.precision if isinstance(promise, Window) else None,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -12,10 +13,12 @@ from rich.text import Text
 
 from sentinel.audit import AuditResult
 from sentinel.baseline import Comparison
+from sentinel.experiment import Experiment
 from sentinel.figures import Figures, by_second, latency, ms
 from sentinel.overhead import Overhead
 from sentinel.report.document import Report
 from sentinel.report.parts import promise_words
+from sentinel.report.restored import audit_of, costs_of
 from sentinel.store import RunSummary
 
 _COLOURS = {0: "green", 4: "yellow"}
@@ -63,6 +66,39 @@ def show_overhead(console: Console, found: Sequence[Overhead], budget_us: float 
     console.print(_overhead(found, budget_us))
 
 
+def show_experiment(console: Console, experiment: Experiment) -> None:
+    """Print an audit or an overhead experiment with its verdict."""
+    facts = f"{experiment.started_at[:19].replace('T', ' ')} UTC, {experiment.seconds:.0f} s, {experiment.id}"
+    console.print(Text(f"{experiment.target}, {facts}", style="dim"))
+    if experiment.kind == "audit" and experiment.status == "complete":
+        console.print(_audit(audit_of(experiment)))
+        return
+    if experiment.status == "complete":
+        costs, budget_us = costs_of(experiment)
+        for cost in costs:
+            console.print(f"\nat {cost.rate:,.0f} requests/s, half of them past the limiter")
+            console.print(_overhead(cost.found, budget_us))
+    code = experiment.exit_code
+    colour = "yellow" if code is None else _COLOURS.get(int(code), "red")
+    console.print(Text(experiment.sentence, style=f"bold {colour}"))
+
+
+def show_experiments(console: Console, experiments: Sequence[Experiment]) -> None:
+    """Print a list of stored audits and overhead experiments, as given."""
+    rows = [
+        (
+            one.id,
+            one.target,
+            f"{one.requests:,}",
+            one.sentence.partition(":")[0].partition(" ")[0].lower() if one.result else one.status,
+            "–" if one.exit_code is None else str(int(one.exit_code)),
+        )
+        for one in experiments
+    ]
+    head = ("experiment", "of", "requests", "state", "exit")
+    console.print(_table(head, rows, text=2))
+
+
 def show_comparison(console: Console, comparison: Comparison) -> None:
     """Print a comparison with earlier runs, and what it comes to at its end."""
     if comparison.changes:
@@ -100,10 +136,14 @@ def _row(name: str, found: Figures) -> tuple[str, ...]:
     return (name, f"{found.requests:,}", f"{found.throughput:,.1f}", *times, *rates)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, last_bold: bool = False) -> Table:
+def _table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], *, last_bold: bool = False, text: int = 1
+) -> Table:
+    """Lay out a table; the columns before `text` are words, those after it figures."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
     for number, title in enumerate(head):
-        table.add_column(title, justify="right" if number else "left", overflow="fold", no_wrap=not number)
+        side: Literal["left", "right"] = "left" if number < text else "right"
+        table.add_column(title, justify=side, overflow="fold", no_wrap=not number)
     kept = list(rows)
     for number, row in enumerate(kept):
         table.add_row(*map(Text, row), style="bold" if last_bold and number == len(kept) - 1 else None)

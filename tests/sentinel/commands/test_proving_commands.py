@@ -75,6 +75,7 @@ def test_dead_targets_and_stores_have_a_status_of_their_own(sentinel: Sentinel) 
     assert sentinel("audit", *LIMIT, "--limiter", f"redis://{dead}/0").status == 5
     assert sentinel("overhead", "--target", f"http://{dead}", "--without", f"http://{dead}").status == 5
     assert sentinel("overhead", "--target", "no_such_module:app").status == 5
+    assert "no runs yet" in sentinel("history").out, "what never began leaves nothing behind"
 
 
 def test_an_audit_writes_its_result_in_every_form(sentinel: Sentinel) -> None:
@@ -85,7 +86,14 @@ def test_an_audit_writes_its_result_in_every_form(sentinel: Sentinel) -> None:
     assert document["state"] == "kept" and document["control_refused"] and document["left_out"]
     cases = ElementTree.parse("a.xml").getroot().findall(".//testcase")
     assert {"positive control", "act steady-105-even"} <= {case.get("name") for case in cases}
+    assert document["experiment"]["config"]["promise"]["limit"] == 50
     assert "✅ audit: 50 per 1 s" in Path("a.md").read_text()
+    for form in ("json", "junit", "md"):
+        kept = sentinel("report", "last", "--format", form).out
+        assert kept == Path("a." + form.replace("junit", "xml")).read_text()
+    assert "KEPT: nothing proven" in sentinel("report", "audit").out
+    assert sentinel("report", "last", "--format", "html").out.startswith("<!doctype html>")
+    assert re.search(r"audit-\S+ +memory: .* kept +0", sentinel("history").out)
     assert re.search(r"left out: .*: it ends \d+\.\d s after the start; the time allowed is 2 s", said.out)
 
 
@@ -110,7 +118,7 @@ async def missing(scope, receive, send):
 
 def test_an_app_in_this_process_is_audited_key_by_key(sentinel: Sentinel, tmp_path: Path) -> None:
     (tmp_path / "audited_app.py").write_text(PATHS % 50)
-    words = ["--limit", "50/s", "--burst", "20", "--duration", "3s"]
+    words = ["--limit", "50/s", "--burst", "20", "--duration", "3s", "--no-save"]
     said = sentinel("audit", "--target", "audited_app:guarded", *words)
     assert said.status == 0, said.out + said.err
     assert "many-keys" in said.out.split("left out")[0], "every key has a client address of its own"
@@ -118,6 +126,7 @@ def test_an_app_in_this_process_is_audited_key_by_key(sentinel: Sentinel, tmp_pa
         "audit", "--target", "audited_app:guarded", "--limit", "40/s", "--burst", "10", *words[4:]
     )
     assert said.status == 2 and "BROKEN" in said.out
+    assert "no runs yet" in sentinel("history").out
 
 
 def test_answers_that_differ_are_not_compared(sentinel: Sentinel, tmp_path: Path) -> None:
@@ -126,13 +135,18 @@ def test_answers_that_differ_are_not_compared(sentinel: Sentinel, tmp_path: Path
     assert said.status == 1 and "answers 200 with its limiter and 404 without" in said.err
 
 
-def test_ctrl_c_ends_an_audit_at_once_without_a_verdict(start: Callable[..., Any]) -> None:
+def test_ctrl_c_ends_an_audit_at_once_without_a_verdict(
+    start: Callable[..., Any], sentinel: Sentinel
+) -> None:
     process = start("audit", "--limiter", "memory:", "--limit", "100/s", "--duration", "60s")
     assert "requests answered" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert process.returncode == 130 and "stopped at once" in err
     assert "KEPT" not in out and "Traceback" not in err
+    assert "partial" in sentinel("history").out
+    said = sentinel("report", "last", "--format", "junit")
+    assert said.status == 0 and "it proves nothing" in said.out
 
 
 def test_a_missing_extra_is_explained(tmp_path: Path) -> None:

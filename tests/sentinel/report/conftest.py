@@ -11,12 +11,39 @@ from sentinel.audit import AuditResult, evaluate
 from sentinel.audit_plan import plan_audit
 from sentinel.baseline import compare
 from sentinel.checks import check, parse_criteria
+from sentinel.cost import Cost
+from sentinel.cost import conclude as conclude_costs
+from sentinel.experiment import Experiment, Kind
 from sentinel.observations import Observation
 from sentinel.overhead import Difference, Overhead
 from sentinel.promise import Window
 from sentinel.report.document import Report
-from sentinel.run import RunRecord
+from sentinel.report.parts import audit_document, costs_document, promise_settings
+from sentinel.run import JsonObject, RunRecord
 from sentinel.verdict import conclude
+
+OVERHEAD = (
+    Overhead(
+        "allowed",
+        8_123,
+        8_034,
+        16,
+        412.2,
+        388.1,
+        Difference(23.1, 20.2, 26.0),
+        Difference(25.4, 18.8, 32.1),
+    ),
+    Overhead(
+        "refused",
+        3_123,
+        8_034,
+        16,
+        112.2,
+        388.1,
+        Difference(-276, -280, -271),
+        Difference(-290, -310, 6_000),
+    ),
+)
 
 
 def audited(limit: int) -> AuditResult:
@@ -40,30 +67,8 @@ def report(bent_run: RunRecord) -> Report:
     criteria = parse_criteria(["p95 < 500 ms", "error_rate < 1%", "throughput > 150/s"])
     earlier = [(f"r{n}", {"p95_ms": 500.0 + n, "throughput": 172.0}) for n in range(8)]
     comparison = compare(run.id, {"p95_ms": 3_000.0, "throughput": 170.0, "p99_ms": None}, earlier)
-    overhead = (
-        Overhead(
-            "allowed",
-            8_123,
-            8_034,
-            16,
-            412.2,
-            388.1,
-            Difference(23.1, 20.2, 26.0),
-            Difference(25.4, 18.8, 32.1),
-        ),
-        Overhead(
-            "refused",
-            3_123,
-            8_034,
-            16,
-            112.2,
-            388.1,
-            Difference(-276, -280, -271),
-            Difference(-290, -310, 6_000),
-        ),
-    )
     verdict = conclude(run, check(run, criteria), comparison)
-    return Report.of(run, verdict, audit=audited(5), overhead=overhead, budget_us=5_000.0)
+    return Report.of(run, verdict, audit=audited(5), overhead=OVERHEAD, budget_us=5_000.0)
 
 
 @pytest.fixture(scope="session")
@@ -76,3 +81,31 @@ def plain_report(bent_run: RunRecord) -> Report:
 def broken_audit() -> AuditResult:
     """Give an audit that proved an excess."""
     return audited(8)
+
+
+def experiment(kind: Kind, settings: JsonObject) -> Experiment:
+    """Begin an experiment on something with a hostile name."""
+    return Experiment.begin(kind, "http://<b>evil", settings)
+
+
+@pytest.fixture(scope="session")
+def audit_experiment(broken_audit: AuditResult) -> Experiment:
+    """Give an audit that proved an excess, as it is kept."""
+    begun = experiment("audit", {"promise": promise_settings(broken_audit.promise), "seed": 0})
+    return begun.concluded(
+        audit_document(broken_audit), broken_audit.exit_code, broken_audit.sentence, requests=99
+    )
+
+
+@pytest.fixture(scope="session")
+def overhead_experiment() -> Experiment:
+    """Give an overhead experiment at two loads, over its budget, as it is kept."""
+    costs = (Cost(1_000.0, OVERHEAD, 3, 24_280), Cost(2_000.0, OVERHEAD[:1], 0, 16_157))
+    begun = experiment("overhead", {"budget_us": 5_000.0, "headers": ["X-Forwarded-For: {address}"]})
+    return begun.concluded(costs_document(costs, 5_000.0), *conclude_costs(costs, 5_000.0), requests=40_437)
+
+
+@pytest.fixture(scope="session")
+def stopped_experiment() -> Experiment:
+    """Give an audit that was stopped."""
+    return experiment("audit", {"seed": 0})

@@ -10,19 +10,21 @@ from typing import Any
 import pytest
 
 from sentinel.report.document import Report, document, to_json
+from sentinel.report.experiment_forms import experiment_json
 from sentinel.report.parts import audit_document
 from sentinel.run import RunRecord
 
-SCHEMA = json.loads(
-    (Path(__file__).parents[3] / "docs/reference/report-schema.json").read_text(encoding="utf-8")
-)
+REFERENCE = Path(__file__).parents[3] / "docs/reference"
+SCHEMA = json.loads((REFERENCE / "report-schema.json").read_text(encoding="utf-8"))
+EXPERIMENT = json.loads((REFERENCE / "experiment-schema.json").read_text(encoding="utf-8"))
+DEFINED = {**SCHEMA["$defs"], **EXPERIMENT["$defs"]}
 KINDS: dict[str, Any] = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
 
 
 def faults(value: Any, schema: dict[str, Any], where: str = "$") -> list[str]:
     """Check a value against the part of JSON Schema that ours uses."""
     if "$ref" in schema:
-        return faults(value, SCHEMA["$defs"][schema["$ref"].rsplit("/", 1)[1]], where)
+        return faults(value, DEFINED[schema["$ref"].rsplit("/", 1)[1]], where)
     if "anyOf" in schema:
         tried = [faults(value, choice, where) for choice in schema["anyOf"]]
         return [] if [] in tried else min(tried, key=len)
@@ -114,3 +116,11 @@ def test_an_audit_alone_keeps_to_its_part_of_the_schema(broken_audit: Any) -> No
     written = json.loads(to_json(audit_document(broken_audit)))
     assert faults(written, SCHEMA["properties"]["audit"]) == []
     assert written["state"] == "broken" and written["excess"] > 0
+
+
+@pytest.mark.parametrize("name", ["audit_experiment", "overhead_experiment", "stopped_experiment"])
+def test_an_audit_and_an_overhead_keep_to_their_schema(name: str, request: pytest.FixtureRequest) -> None:
+    written: Any = json.loads(experiment_json(request.getfixturevalue(name)))
+    assert faults(written, EXPERIMENT) == []
+    assert faults({**written, "more": 1}, EXPERIMENT) != []
+    assert written["schema"] == f"sentinel-{written['experiment']['kind']}/1"

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sentinel.report.document import Report
+from sentinel.report.experiment_page import experiment_page
 from sentinel.report.page import page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -92,12 +93,12 @@ def test_a_run_without_audit_checks_or_errors_leaves_no_empty_sections(plain_rep
         assert f"<h2>{heading}" not in text
 
 
-def look(report: Report, tmp_path: Path, width: int, *more: str) -> dict[str, str | int]:
+def look(text: str, tmp_path: Path, width: int, *more: str) -> dict[str, str | int]:
     """Open the page in a frame of some width, with a probe in it, and read back what the browser found."""
     if BROWSER is None:
         pytest.skip("no chromium on PATH; install one to have the page opened in a browser")
     target, frame = tmp_path / "report.html", tmp_path / "frame.html"
-    target.write_text(page(report).replace("<body>", f"<body>{PROBE}", 1), encoding="utf-8")
+    target.write_text(text.replace("<body>", f"<body>{PROBE}", 1), encoding="utf-8")
     frame.write_text(FRAME.format(width=width), encoding="utf-8")
     command = [BROWSER, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1300,2000", *more]
     found = subprocess.run(
@@ -116,9 +117,22 @@ def look(report: Report, tmp_path: Path, width: int, *more: str) -> dict[str, st
 def test_a_browser_draws_every_chart_without_error_network_or_sideways_scrolling(
     report: Report, tmp_path: Path, width: int, more: tuple[str, ...]
 ) -> None:
-    seen = look(report, tmp_path, width, *more)
+    seen = look(page(report), tmp_path, width, *more)
     assert seen["fault"] == ""
     assert (seen["charts"], seen["drawn"]) == ("5", 5), "response, load, heat map, knee, machine"
     assert seen["fetched"] == 0
     assert seen["overflow"] == 0 and int(seen["width"]) in range(width - 20, width + 1)
     assert seen["dark"] == ("rgb(14, 19, 24)" if more else "rgb(246, 247, 249)")
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("name", ["audit_experiment", "overhead_experiment", "stopped_experiment"])
+def test_an_audit_and_an_overhead_open_in_a_browser_as_well(
+    name: str, width: int, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    text = experiment_page(request.getfixturevalue(name))
+    found = Ids()
+    found.feed(text)
+    assert found.outside == [] and "<b>evil" not in text
+    seen = look(text, tmp_path, width)
+    assert (seen["fault"], seen["fetched"], seen["overflow"]) == ("", 0, 0)

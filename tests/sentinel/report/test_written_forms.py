@@ -7,14 +7,29 @@ import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
+import pytest
 from rich.console import Console
 
 from sentinel.audit import AuditResult
+from sentinel.cost import Cost, conclude
+from sentinel.errors import RecordError
+from sentinel.exit_codes import ExitCode
+from sentinel.experiment import Experiment
 from sentinel.report.cases import Case, audit_cases, run_cases
 from sentinel.report.document import Report
+from sentinel.report.experiment_forms import experiment_junit, experiment_markdown
 from sentinel.report.junit_xml import junit
 from sentinel.report.markdown import audit_markdown, markdown
-from sentinel.report.terminal import show, show_audit, show_comparison, show_overhead, show_runs
+from sentinel.report.restored import audit_of, costs_of
+from sentinel.report.terminal import (
+    show,
+    show_audit,
+    show_comparison,
+    show_experiment,
+    show_experiments,
+    show_overhead,
+    show_runs,
+)
 from sentinel.run import ErrorSample
 from sentinel.store import RunSummary
 
@@ -105,3 +120,42 @@ def test_the_history_and_comparison_are_listed(report: Report) -> None:
     assert report.verdict.comparison is not None
     assert "p95_ms" in printed(show_comparison, report.verdict.comparison)
     assert "NO" in printed(show_overhead, report.overhead, report.budget_us)
+
+
+def test_an_audit_and_an_overhead_are_restored_to_the_last_field(
+    audit_experiment: Experiment, overhead_experiment: Experiment, broken_audit: AuditResult, report: Report
+) -> None:
+    assert audit_of(audit_experiment) == broken_audit
+    costs, budget_us = costs_of(overhead_experiment)
+    assert costs[0].found == report.overhead and (costs[0].failed, costs[1].rate) == (3, 2_000.0)
+    assert budget_us == 5_000.0
+    for experiment, restore in ((overhead_experiment, audit_of), (audit_experiment, costs_of)):
+        with pytest.raises(RecordError, match="that can be read"):
+            restore(experiment)
+
+
+def test_every_form_of_a_kept_experiment_says_its_verdict(
+    audit_experiment: Experiment, overhead_experiment: Experiment, stopped_experiment: Experiment
+) -> None:
+    for experiment, word in (
+        (audit_experiment, "BROKEN: proven are"),
+        (overhead_experiment, "FAILED: not within the budget of 5 ms"),
+        (stopped_experiment, "it proves nothing"),
+    ):
+        assert word in " ".join(printed(show_experiment, experiment).split())
+        text = experiment_markdown(experiment)
+        assert word in text and "<b>evil" not in text
+        root = ElementTree.fromstring(experiment_junit(experiment))
+        assert int(root.attrib["failures"]) == 1 and root[0].attrib["timestamp"] == experiment.started_at
+    assert "at 2,000 requests/s" in experiment_markdown(overhead_experiment)
+    listed = printed(show_experiments, [audit_experiment, overhead_experiment, stopped_experiment], width=80)
+    assert [word for word in listed.split() if word in ("broken", "failed", "partial")] == [
+        "broken",
+        "failed",
+        "partial",
+    ]
+
+
+def test_an_overhead_that_measured_too_little_is_void() -> None:
+    code, sentence = conclude([Cost(100.0, (), 7, 7)], 5_000.0)
+    assert code is ExitCode.VOID and sentence.startswith("VOID") and "7 had no usable answer" in sentence
