@@ -78,7 +78,8 @@ class AsyncRedisStore(RedisFront):
 
     async def decide(self, plan: Plan) -> Outcome:
         """Decide the plan in one atomic step on the server (see `engine.decide`)."""
-        known = self._refusals.find(plan, self._local_us())
+        asked = self._local_us()
+        known = self._refusals.find(plan, asked)
         if known is not None:
             return known
         nodes = self._nodes()
@@ -88,7 +89,7 @@ class AsyncRedisStore(RedisFront):
             answer = await self._decide_on_cluster(nodes, plan)
         outcome, sure = answer
         if sure or outcome.strike:
-            self._learn(plan, outcome, sure)
+            self._learn(plan, outcome, sure, asked)
         return outcome
 
     async def refund(self, plan: Plan, at: int) -> None:

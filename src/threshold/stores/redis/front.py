@@ -133,9 +133,9 @@ class RedisFront:
             blob = blob_of_many(asks, self._now())
         return self._packer.eval(names, blob) if by_text else self._packer.evalsha(names, blob)
 
-    def _learn(self, plan: Plan, outcome: Outcome, sure: int) -> None:
+    def _learn(self, plan: Plan, outcome: Outcome, sure: int, asked: int) -> None:
         """Remember a refusal that is sure for so long, or that what was remembered is out of date."""
-        self._refusals.remember(plan, outcome, sure, self._local_us())
+        self._refusals.remember(plan, outcome, sure, asked=asked, now=self._local_us())
 
 
 def _check_seconds(name: str, value: object, least: float, most: float) -> None:

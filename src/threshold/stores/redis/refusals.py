@@ -25,8 +25,9 @@ class Refusals:
 
     >>> table = Refusals(1_000_000)
     >>> plan = Plan((), ("login#w5\\0ann",), abuse=None)
-    >>> table.remember(plan, Outcome(False, [(400_000, 0, 900_000, None)], at=7), 400_000, now=0)
-    >>> table.find(plan, now=100_000).found[0]
+    >>> refusal = Outcome(False, [(400_000, 0, 900_000, None)], at=7)
+    >>> table.remember(plan, refusal, 400_000, asked=0, now=2_000)
+    >>> table.find(plan, now=102_000).found[0]
     (300000, 0, 800000, None)
     >>> table.find(plan, now=400_000) is None
     True
@@ -41,8 +42,13 @@ class Refusals:
         """Number of refusals remembered, some of them expired."""
         return len(self._known)
 
-    def remember(self, plan: Plan, outcome: Outcome, sure_us: int, now: int) -> None:
-        """Keep a refusal that holds for `sure_us` microseconds from `now` (this process's clock)."""
+    def remember(self, plan: Plan, outcome: Outcome, sure_us: int, *, asked: int, now: int) -> None:
+        """Keep a refusal that holds for `sure_us` microseconds from when it was decided.
+
+        That was between `asked` and `now`, instants of this process's clock. It is held from the first, so
+        that nobody is refused for longer than the server said, and waits are counted from the last, so that
+        nobody is told to come back too early, however late an answer was read.
+        """
         if plan.peek or not self._longest:
             return
         known = self._known
@@ -59,7 +65,7 @@ class Refusals:
             return
         # A penalty is the caller's, whatever is asked for; a refusal is that of these very limits.
         key = (plan.keys, plan.cost) if outcome.found else plan.abuse
-        known[key] = (plan, outcome, now, now + min(sure_us, self._longest))
+        known[key] = (plan, outcome, now, asked + min(sure_us, self._longest))
 
     def find(self, plan: Plan, now: int) -> Outcome | None:
         """The refusal that is certain for this plan now, or None."""

@@ -87,7 +87,8 @@ class RedisStore(RedisFront):
 
     def decide(self, plan: Plan) -> Outcome:
         """Decide the plan in one atomic step on the server (see `engine.decide`)."""
-        known = self._refusals.find(plan, self._local_us())
+        asked = self._local_us()
+        known = self._refusals.find(plan, asked)
         if known is not None:
             return known
         only = self._nodes.only
@@ -98,7 +99,7 @@ class RedisStore(RedisFront):
             reply = only.ask(self._pack((ask,), False), lambda: self._pack((ask,), True))
             outcome, sure, _ = outcome_at(numbers_of(reply), 1, ask.shape.takes)
         if sure or outcome.strike:
-            self._learn(plan, outcome, sure)
+            self._learn(plan, outcome, sure, asked)
         return outcome
 
     def refund(self, plan: Plan, at: int) -> None:
