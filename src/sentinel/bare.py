@@ -1,7 +1,8 @@
 """The same application without its limiter: the arm an overhead experiment compares with.
 
-Looks at applications only through what ASGI frameworks share: a wrapper keeps what it wraps in `app`,
-Starlette and FastAPI keep their middleware in `user_middleware` until they build their stack.
+Looks at applications only through what frameworks share: a wrapper keeps what it wraps in `app`, Flask and
+its like their inside in `wsgi_app`, Starlette and FastAPI their middleware in `user_middleware` until they
+build their stack.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from typing import Any
 
 from sentinel.errors import ConfigurationError
 from threshold.asgi import ThresholdMiddleware
+from threshold.wsgi import ThresholdMiddleware as WsgiMiddleware
 
 DEEPEST = 32
+INSIDES = ("app", "wsgi_app", "application")
 
 
 def without_limiter(app: Any) -> Any:
@@ -24,6 +27,9 @@ def without_limiter(app: Any) -> Any:
     >>> async def app(scope, receive, send): ...
     >>> without_limiter(ThresholdMiddleware(app, policy=Policy(user="100/minute"))) is app
     True
+    >>> def app(environ, start_response): ...
+    >>> without_limiter(WsgiMiddleware(app, policy=Policy(user="100/minute"))) is app
+    True
     """
     found = _stripped(app, 0)
     if found is None:
@@ -34,7 +40,7 @@ def without_limiter(app: Any) -> Any:
 
 
 def _stripped(app: Any, depth: int) -> Any | None:
-    if isinstance(app, ThresholdMiddleware):
+    if isinstance(app, ThresholdMiddleware | WsgiMiddleware):
         return app.app
     listed = getattr(app, "user_middleware", None)
     if isinstance(listed, list):
@@ -43,12 +49,13 @@ def _stripped(app: Any, depth: int) -> Any | None:
             twin = copy.copy(app)
             twin.user_middleware, twin.middleware_stack = kept, None
             return twin
-    inner = getattr(app, "app", None)
-    if inner is None or depth == DEEPEST:
+    if depth == DEEPEST:
         return None
-    found = _stripped(inner, depth + 1)
-    if found is None:
-        return None
-    twin = copy.copy(app)
-    twin.app = found
-    return twin
+    for name in INSIDES:
+        inner = getattr(app, name, None)
+        found = None if inner is None else _stripped(inner, depth + 1)
+        if found is not None:
+            twin = copy.copy(app)
+            setattr(twin, name, found)
+            return twin
+    return None

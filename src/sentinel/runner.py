@@ -8,14 +8,17 @@ import signal
 import threading
 from collections.abc import Callable
 
-from sentinel.drivers.asgi import AsgiDriver, load_app
+from sentinel.drivers.asgi import load_app
 from sentinel.drivers.driver import Driver
 from sentinel.drivers.http import HttpDriver
+from sentinel.drivers.in_process import app_driver
 from sentinel.engine import Engine
 from sentinel.options import Options, Run
 from sentinel.recorder import Listener
 from sentinel.scenario import Scenario
 from sentinel.target import AppTarget, HttpTarget
+
+THREADS = 8  # in which a WSGI application in this process is called
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
@@ -31,7 +34,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
 def driver_for(target: HttpTarget | AppTarget, timeout_s: float) -> Driver:
     """Make the driver for a target; raise TargetError when an application cannot be loaded."""
     if isinstance(target, AppTarget):
-        return AsgiDriver(load_app(target), timeout_s=timeout_s)
+        return app_driver(load_app(target), timeout_s=timeout_s, threads=THREADS)
     return HttpDriver(target, timeout_s=timeout_s)
 
 

@@ -16,10 +16,11 @@ from sentinel.commands import options, values
 from sentinel.commands.kept import kept
 from sentinel.commands.promised import promised, promised_options
 from sentinel.commands.written import write_experiment
-from sentinel.direct import direct_limiter
-from sentinel.drivers.asgi import AsgiDriver, load_app
+from sentinel.direct import THREADS, direct_limiter
+from sentinel.drivers.asgi import load_app
 from sentinel.drivers.driver import Driver, Request
 from sentinel.drivers.http import HttpDriver
+from sentinel.drivers.in_process import app_driver
 from sentinel.errors import ConfigurationError
 from sentinel.exit_codes import ExitCode
 from sentinel.experiment import Experiment, headers_kept
@@ -176,7 +177,7 @@ def _driver(text: str, allow: tuple[str, ...], production: bool) -> tuple[Driver
     """Make the driver; tell whether the clock is this machine's and whether the app runs in this process."""
     goal = parse_target(text, allow, production=production)
     if isinstance(goal, AppTarget):
-        return AsgiDriver(load_app(goal)), True, True
+        return app_driver(load_app(goal), threads=THREADS), True, True
     local = goal.socket_path is not None or goal.host not in allow
     return HttpDriver(goal, spread=SPREAD), local, False
 

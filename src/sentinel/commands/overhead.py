@@ -17,9 +17,10 @@ from sentinel.commands.kept import kept
 from sentinel.commands.written import write_experiment
 from sentinel.cost import conclude
 from sentinel.costing import CostSettings, cost
-from sentinel.drivers.asgi import AsgiDriver, load_app
+from sentinel.drivers.asgi import load_app
 from sentinel.drivers.driver import Driver
 from sentinel.drivers.http import HttpDriver
+from sentinel.drivers.in_process import app_driver, is_wsgi
 from sentinel.errors import ConfigurationError
 from sentinel.exit_codes import ExitCode
 from sentinel.experiment import Experiment, headers_kept, without_password
@@ -166,11 +167,16 @@ def _arms(text: str, bare: str | None, allow: tuple[str, ...], production: bool)
     if isinstance(goal, AppTarget):
         app = load_app(goal)
         if bare is None:
-            return AsgiDriver(app), AsgiDriver(without_limiter(app))
+            return app_driver(app), app_driver(without_limiter(app))
         other = parse_target(bare, allow, production=production)
         if not isinstance(other, AppTarget):
             raise ConfigurationError("without is a URL and the target an app; give two of one kind")
-        return AsgiDriver(app), AsgiDriver(load_app(other))
+        bare_app = load_app(other)
+        if is_wsgi(app) != is_wsgi(bare_app):
+            raise ConfigurationError(
+                "without is an app of another kind: one is WSGI, one ASGI; give two of one"
+            )
+        return app_driver(app), app_driver(bare_app)
     if bare is None:
         raise ConfigurationError(
             f"target {goal} is a server; name the one without the limiter: --without http://..."

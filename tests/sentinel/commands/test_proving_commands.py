@@ -135,6 +135,48 @@ def test_answers_that_differ_are_not_compared(sentinel: Sentinel, tmp_path: Path
     assert said.status == 1 and "answers 200 with its limiter and 404 without" in said.err
 
 
+WSGI = """
+from threshold import MemoryStore, Policy, TokenBucket
+from threshold.wsgi import ThresholdMiddleware
+
+def plain(environ, start_response):
+    start_response("200 OK", [])
+    return [b"ok"]
+
+policy = Policy(edge=TokenBucket("50/second", burst=20))
+guarded = ThresholdMiddleware(plain, policy=policy, store=MemoryStore())
+
+async def other(scope, receive, send):
+    raise NotImplementedError
+"""
+
+
+def test_a_wsgi_app_in_this_process_is_audited_in_threads(sentinel: Sentinel, tmp_path: Path) -> None:
+    (tmp_path / "wsgi_app.py").write_text(WSGI)
+    words = ["audit", "--target", "wsgi_app:guarded", "--limit", "50/s", "--duration", "3s"]
+    said = sentinel(*words, "--burst", "20")
+    assert said.status == 0, said.out + said.err
+    assert sentinel(*words, "--burst", "10").status == 2, "one that promises less than it grants is caught"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--target", "wsgi_app:plain"], "target has no ThresholdMiddleware to take away"),
+        (
+            ["--target", "wsgi_app:guarded", "--without", "wsgi_app:other"],
+            "without is an app of another kind",
+        ),
+    ],
+)
+def test_a_wsgi_target_that_cannot_be_compared_is_refused(
+    sentinel: Sentinel, tmp_path: Path, words: list[str], message: str
+) -> None:
+    (tmp_path / "wsgi_app.py").write_text(WSGI)
+    said = sentinel("overhead", *words)
+    assert said.status == 1 and message in " ".join(said.err.split()), said.err
+
+
 def test_ctrl_c_ends_an_audit_at_once_without_a_verdict(
     start: Callable[..., Any], sentinel: Sentinel
 ) -> None:
