@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from .errors import ConfigurationError
@@ -44,7 +43,6 @@ def packed(text: str) -> bytes | None:
     return raw[12:] if raw[:12] in (_MAPPED, _NAT64) else raw
 
 
-@lru_cache(maxsize=8192)
 def group(text: str | None, ipv6_prefix: int = 64) -> str | None:
     """The name under which an address is counted: IPv4 by itself, IPv6 by its prefix; None for no address.
 

@@ -12,7 +12,7 @@ from typing import cast
 from .default_store import AUTO, Auto, default_store
 from .errors import ConfigurationError
 from .events import Hook
-from .headers import Field
+from .headers import Field, Rules, told
 from .http import responses, shell
 from .http.asgi_fields import announcing
 from .http.caller import ClientAddress, routed
@@ -22,11 +22,12 @@ from .http.protocols import ASGIApp, Receive, Scope, Send
 from .http.repeats import Repeats, Timed
 from .http.waiting import Waiting
 from .http.websocket_messages import TRY_AGAIN_LATER, LimitedSocket, MessageLimit
+from .plan import Outcome
 from .policy import Policy
 from .stores.base import AsyncStore, Store
 from .threshold import AsyncThreshold, Threshold
 from .tiers import LimitLike
-from .verdict import Caller, Verdict, shut
+from .verdict import Verdict, shut
 
 __all__ = ["Cached", "ThresholdMiddleware"]
 
@@ -73,6 +74,7 @@ class ThresholdMiddleware:
         "_awaited_decide",
         "_cost",
         "_cost_of",
+        "_decide",
         "_delays",
         "_header",
         "_identified",
@@ -80,11 +82,11 @@ class ThresholdMiddleware:
         "_on_refused",
         "_plan",
         "_repeats",
+        "_style",
         "_tenant",
         "_tier",
         "_trouble",
         "_user",
-        "_wire",
         "app",
         "threshold",
     )
@@ -116,8 +118,9 @@ class ThresholdMiddleware:
         self.threshold = _threshold(policy, store, hooks)
         """The front end asked for each request; unban callers here."""
         local = self.threshold if isinstance(self.threshold, Threshold) else self.threshold.local
-        self._plan = self.threshold.policy.plan
-        self._wire = None if local is None else local.wire
+        self._plan = self.threshold.policy.plan_for
+        self._decide = None if local is None else local.decide_briefly
+        self._style = self.threshold.policy.headers
         self._awaited_decide = cast(AsyncThreshold, self.threshold).decide
         store = self.threshold.store
         self._repeats = Repeats(store) if isinstance(store, Timed) and on_refused is None else None
@@ -164,8 +167,7 @@ class ThresholdMiddleware:
             if root or path[:1] != "/":
                 path = routed(path, root)
             method = scope["method"] if kind == "http" else "GET"
-            caller = Caller(address, tenant, tier, user, method, path, cost)
-            plan = self._plan(caller)
+            plan = self._plan(address, tenant, tier, user, method, path, cost)
             repeats = self._repeats if kind == "http" and method != "HEAD" else None
             if repeats is not None and plan is not None:
                 generation = repeats.store.generation
@@ -174,10 +176,12 @@ class ThresholdMiddleware:
             verdict: Verdict | None = None
             fields: list[Field] = []
             if again is None and plan is not None:
-                if self._wire is not None:
-                    fields, verdict = self._wire(plan)
+                decided = await self._awaited_decide(plan) if self._decide is None else self._decide(plan)
+                if type(decided) is Outcome:
+                    rules: Rules = plan.rules  # type: ignore[assignment]  # a policy's plans hold Rules
+                    fields = told(rules.wire, rules, decided.found, self._style)
                 else:
-                    verdict = await self._awaited_decide(plan)
+                    verdict = cast(Verdict, decided)
                     fields = verdict.wire
                 if verdict is not None and repeats is not None:
                     if verdict.outcome.strike:
@@ -195,11 +199,11 @@ class ThresholdMiddleware:
         if again is not None:
             await _send(send, *again)
         elif verdict is not None and verdict.delay:
-            await self._hold(scope, receive, send, caller, verdict, fields)
+            await self._hold(scope, receive, send, shell.counted(user, tenant, address), verdict, fields)
         elif verdict is not None and not verdict.allowed:
             await self._refuse(scope, receive, send, verdict, fields)
         elif self._messages is not None and kind == "websocket":
-            await self._admit(scope, receive, announcing(send, fields), caller)
+            await self._admit(scope, receive, announcing(send, fields), shell.counted(user, tenant, address))
         elif fields:
             await self.app(scope, receive, announcing(send, fields))
         else:
@@ -222,10 +226,10 @@ class ThresholdMiddleware:
             cost = shell.charged(self._cost_of(scope))
         return tenant, tier, user, cost
 
-    async def _admit(self, scope: Scope, receive: Receive, send: Send, caller: Caller) -> None:
+    async def _admit(self, scope: Scope, receive: Receive, send: Send, key: str) -> None:
         """Let the app answer; the policy's header fields are added by `send`."""
         if self._messages is not None and scope["type"] == "websocket":
-            socket = LimitedSocket(self._messages, shell.counted(caller), receive, send)
+            socket = LimitedSocket(self._messages, key, receive, send)
             await self.app(scope, socket.receive, socket.send)
         else:
             await self.app(scope, receive, send)
@@ -235,12 +239,11 @@ class ThresholdMiddleware:
         scope: Scope,
         receive: Receive,
         send: Send,
-        caller: Caller,
+        key: str,
         verdict: Verdict,
         fields: list[Field],
     ) -> None:
         """Hold a shadow-banned request back, if there is a place, and then do as for anybody else."""
-        key = shell.counted(caller)
         waiting = Waiting(receive)
         try:
             if self._delays.enter(key):
@@ -251,7 +254,7 @@ class ThresholdMiddleware:
                 if not stayed:
                     return
             if verdict.allowed:
-                await self._admit(scope, waiting.receive, announcing(send, fields), caller)
+                await self._admit(scope, waiting.receive, announcing(send, fields), key)
             else:
                 await self._refuse(scope, waiting.receive, send, verdict, fields)
         finally:

@@ -65,6 +65,8 @@ class Words(Generic[T]):
 class Rules(tuple[Rule, ...]):
     """The rules that hold for one kind of request, and what is advertised about them."""
 
+    mosts: list[int]
+    """The most that each admits at once, at least 1: what a share is a share of."""
     advertised: str
     text: Words[str]
     """Names as they are usually written."""
@@ -73,6 +75,7 @@ class Rules(tuple[Rule, ...]):
 
     def __new__(cls, rules: Sequence[Rule] = ()) -> Rules:
         self = super().__new__(cls, rules)
+        self.mosts = [max(1, rule.most) for rule in rules]
         self.advertised = ", ".join(filter(None, map(policy_item, rules)))
         self.text = Words(rules, self.advertised, str, str)
         self.wire = Words(rules, self.advertised, lambda name: name.lower().encode(), str.encode)
@@ -106,16 +109,15 @@ def policy_item(rule: Rule) -> str:
     return f"{quoted(rule.name)};q={quota};w={limit.window_us * times // SECOND}{burst}"
 
 
-def binding(rules: Sequence[Rule], found: Sequence[Found]) -> int:
+def binding(rules: Rules, found: Sequence[Found]) -> int:
     """Index of the limit that binds: the refusal that lasts longest, else the smallest remaining share."""
-    best = 0
+    best = i = 0
     least = 2.0
-    i = 0
-    for (retry, remaining, _, _), rule in zip(found, rules):  # noqa: B905 (0.1 us)
-        if retry:  # below every share; NEVER lasts longest
-            share = -float(retry) if retry > 0 else -inf
-        else:
-            share = remaining / rule.most if rule.most else 0.0
+    mosts = rules.mosts
+    for answer in found:
+        share = answer[1] / mosts[i]
+        if answer[0]:  # below every share; NEVER lasts longest
+            share = -float(answer[0]) if answer[0] > 0 else -inf
         if share < least:
             best = i
             least = share
@@ -128,9 +130,9 @@ def told(
     rules: Rules,
     found: Sequence[Found],
     style: Style,
-    retry_us: int | None,
-    warned: bool,
-    banned: bool,
+    retry_us: int | None = 0,
+    warned: bool = False,
+    banned: bool = False,
 ) -> list[tuple[T, T]]:
     """The header fields of one response.
 
@@ -144,16 +146,17 @@ def told(
         if found:
             i = binding(rules, found) if len(found) > 1 else 0
             _, remaining, reset_us, _ = found[i]
-            state = words.states[i] % (remaining, -(-reset_us // SECOND))
-            if style != "x":
-                fields = words.policy + [(words.state, state)]  # noqa: RUF005 (the types)
-            if style != "ietf":
-                number = words.number
-                fields += (
-                    words.limits[i],
-                    (words.remaining, number % remaining),
-                    (words.reset, number % ceil(time() + reset_us / SECOND)),
-                )
+            number = words.number
+            fields = words.policy + [  # noqa: RUF005 (the types)
+                (words.state, words.states[i] % (remaining, -(-reset_us // SECOND))),
+                words.limits[i],
+                (words.remaining, number % remaining),
+                (words.reset, number % ceil(time() + reset_us / SECOND)),
+            ]
+            if style == "ietf":
+                del fields[-3:]
+            elif style == "x":
+                del fields[:-3]
         elif style != "x":
             fields = words.policy.copy()
         if warned:

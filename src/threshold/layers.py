@@ -43,6 +43,11 @@ class Column:
     tenant: str | None
     user: str | None
     endpoint: str | None
+    personal: bool = field(init=False)
+    """Whether any of them counts users, or addresses in their place."""
+
+    def __post_init__(self) -> None:
+        self.personal = self.user is not None or self.endpoint is not None
 
 
 @dataclass(slots=True)
@@ -125,7 +130,7 @@ class Layers:
         rules = [rule for rule in (edge, tenant, user, endpoint) if rule is not None]
         if target.closed:
             rules = [Rule(r.name, r.layer, r.limit, r.scope, r.strikes, "deny") for r in rules]
-        scopes = (rule.scope if rule is not None else None for rule in (edge, tenant, user, endpoint))
+        scopes = [rule.scope if rule is not None else None for rule in (edge, tenant, user, endpoint)]
         return Column(Rules(rules), *scopes)
 
     def _tenant(self, tier: str, category: Category) -> Rule | None:

@@ -7,6 +7,7 @@ functions around the one call to a store. A policy never changes: build another 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Literal, get_args
 
 from . import addresses
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 MissingAddress = Literal["share", "skip"]
 _NO_ADDRESS = "unknown"
+_MOST_REMEMBERED_ADDRESSES = 8192
+_MOST_REMEMBERED_CALLERS = 4096
+_LONGEST_REMEMBERED = 1024
 
 
 class Policy:
@@ -101,6 +105,10 @@ class Policy:
             raise ConfigurationError("ipv6_prefix", ipv6_prefix, "give a number of bits, 32 to 128")
         self.ipv6_prefix = ipv6_prefix
         self.tiers = _tiers(tenant)
+        self._counted = lru_cache(_MOST_REMEMBERED_ADDRESSES)(
+            partial(addresses.group, ipv6_prefix=ipv6_prefix)
+        )
+        self._remembered = lru_cache(_MOST_REMEMBERED_CALLERS)(self._plan_short)
         self._allow = addresses.Networks("allow", allow)
         self._allow_users = frozenset(texts("allow_users", allow_users))
         if "" in self._allow_users:
@@ -160,29 +168,73 @@ class Policy:
         Raises:
             TypeError, ValueError: for a cost that is no whole number of requests, 0 or more.
         """
-        cost = caller.cost
+        return self._plan(
+            caller.address, caller.tenant, caller.tier, caller.user, caller.method, caller.path, caller.cost
+        )
+
+    def plan_for(
+        self,
+        address: str | None,
+        tenant: str | None,
+        tier: str | None,
+        user: str | None,
+        method: str,
+        path: str,
+        cost: int,
+    ) -> Plan | None:
+        """`plan`, from the fields of a caller; the plans of the latest callers are remembered."""
+        if cost != 1:
+            return self._plan(address, tenant, tier, user, method, path, cost)
+        try:
+            return self._remembered(address, tenant, tier, user, method, path)
+        except _TooLong:
+            return self._plan(address, tenant, tier, user, method, path, cost)
+
+    def _plan_short(
+        self,
+        address: str | None,
+        tenant: str | None,
+        tier: str | None,
+        user: str | None,
+        method: str,
+        path: str,
+    ) -> Plan | None:
+        """The plan of a request that costs 1; raises where its names are too long to be remembered."""
+        if sum(map(len, filter(None, (address, tenant, tier, user, method, path)))) > _LONGEST_REMEMBERED:
+            raise _TooLong
+        return self._plan(address, tenant, tier, user, method, path, 1)
+
+    def _plan(
+        self,
+        address: str | None,
+        tenant: str | None,
+        tier: str | None,
+        user: str | None,
+        method: str,
+        path: str,
+        cost: int,
+    ) -> Plan | None:
         if type(cost) is not int or cost < 0:
             raise _bad_cost(cost)
-        user = caller.user
-        if self._exempt and (user in self._allow_users or self._allow.holds(caller.address or "")):
+        if self._exempt and (user in self._allow_users or self._allow.holds(address or "")):
             return None
-        path = caller.path
         layers = self._layers
         find = layers.remembered if len(path) <= LONGEST_REMEMBERED_PATH else layers.compiled
-        target = find(caller.method, path)
-        tenant = caller.tenant
+        target = find(method, path)
         tiers = self.tiers
-        tier = tiers.tier(caller.tier) if tenant and tiers is not None else None
-        address = addresses.group(caller.address, self.ipv6_prefix)
+        tier = tiers.tier(tier) if tenant and tiers is not None else None
+        address = self._counted(address)
         if address is None and self.missing_address == "share":
             address = _NO_ADDRESS
         if address is None:
             column = layers.column_nowhere(target, tier, not user)
         else:
             column = target.columns.get(tier) or layers.column(target, tier)
+        ladder = self.ladder
+        who = ""
         if user:
             who = f"u{len(tenant)}:{tenant}:{user}" if tenant else f"u:{user}"
-        else:
+        elif column.personal or ladder is not None:
             who = f"a{len(tenant)}:{tenant}:{address}" if tenant else f"a:{address}"
         keys = []
         if column.edge is not None:
@@ -195,7 +247,6 @@ class Policy:
             keys.append(column.endpoint + who)
         if not keys:
             return None
-        ladder = self.ladder
         if ladder is not None and (
             user or (self.strike_anonymous and address is not None and address != _NO_ADDRESS)
         ):
@@ -234,10 +285,14 @@ class Policy:
         """
         if user:
             return self._abuse_scope + (f"u{len(tenant)}:{tenant}:{user}" if tenant else f"u:{user}")
-        name = addresses.group(address, self.ipv6_prefix)
+        name = self._counted(address)
         if name is None:
             raise ConfigurationError("address", address, "name a user, or an address such as 203.0.113.9")
         return self._abuse_scope + (f"a{len(tenant)}:{tenant}:{name}" if tenant else f"a:{name}")
+
+
+class _TooLong(Exception):
+    """A caller whose names would take too much memory to remember."""
 
 
 def _flag(name: str, value: bool) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
 from .errors import ConfigurationError, StoreUnavailable
-from .headers import Field, Rules, told
+from .headers import Rules
 from .plan import Outcome, Plan
 from .policy import Policy
 from .stores.base import AsyncStore, Store
@@ -119,35 +119,22 @@ class Threshold(_Front):
             return self._without_store(plan, error)
         return self._concluded(plan, outcome)
 
-    def wire(self, plan: Plan) -> tuple[list[Field], Verdict | None]:
-        """`decide` for a shell that sends bytes: the header fields, and the verdict if there is more to do.
-
-        An ordinary admitted request, nearly every one, is spared the building of a verdict.
-        """
-        decided = self._decided(plan)
-        if isinstance(decided, Verdict):
-            return decided.wire, decided
-        rules: Rules = plan.rules  # type: ignore[assignment]  # a policy's plans hold Rules
-        return told(rules.wire, rules, decided.found, self._style, 0, False, False), None
-
-    def text(self, plan: Plan) -> tuple[list[tuple[str, str]], Verdict | None]:
-        """The same for a shell that sends text."""
-        decided = self._decided(plan)
-        if isinstance(decided, Verdict):
-            return decided.headers, decided
-        rules: Rules = plan.rules  # type: ignore[assignment]
-        return told(rules.text, rules, decided.found, self._style, 0, False, False), None
-
-    def _decided(self, plan: Plan) -> Outcome | Verdict:
-        """The verdict, or for an ordinary admitted request just the outcome."""
+    def decide_briefly(self, plan: Plan) -> Outcome | Verdict:
+        """`decide`, but of an ordinary admitted request, nearly every one, only the outcome is told."""
         try:
             outcome = self.store.decide(plan)
         except StoreUnavailable as error:
             return self._without_store(plan, error)
-        unusual = outcome.strike or outcome.shadowed or outcome.overflowed or self._announce.store_is_away
-        if outcome.allowed and not unusual and not self._rehearsing:
-            return outcome
-        return self._concluded(plan, outcome)
+        if (
+            not outcome.allowed
+            or outcome.strike
+            or outcome.shadowed
+            or outcome.overflowed
+            or self._announce.store_is_away
+            or self._rehearsing
+        ):
+            return self._concluded(plan, outcome)
+        return outcome
 
     def peek(self, caller: Caller) -> Verdict:
         """Say what `check` would decide now; nothing is charged, struck or announced.

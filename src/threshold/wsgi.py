@@ -12,16 +12,18 @@ from typing import cast
 from .default_store import AUTO, Auto, default_store
 from .errors import ConfigurationError
 from .events import Hook
+from .headers import Rules, told
 from .http import responses, shell
 from .http.caller import ClientAddress, routed
 from .http.delays import Delays, quarter
 from .http.identity import Cached, Identify, check_function, named
-from .http.protocols import Environ, StartResponse, WSGIApp
+from .http.protocols import Environ, Headers, StartResponse, WSGIApp
 from .http.wsgi_fields import announcing
+from .plan import Outcome
 from .policy import Policy
 from .stores.base import Store
 from .threshold import AsyncThreshold, Threshold
-from .verdict import Caller, Verdict, shut
+from .verdict import Verdict, shut
 
 __all__ = ["Cached", "ThresholdMiddleware"]
 
@@ -29,9 +31,6 @@ Refusal = Callable[[Environ, Verdict], WSGIApp]
 """From a refused request and its verdict to a WSGI app that answers it, such as a Werkzeug response."""
 
 _STATUS = {429: "429 Too Many Requests", 503: "503 Service Unavailable"}
-
-
-_UNLIMITED: tuple[list[tuple[str, str]], Verdict | None] = ([], None)
 
 
 class ThresholdMiddleware:
@@ -69,14 +68,15 @@ class ThresholdMiddleware:
         "_address",
         "_cost",
         "_cost_of",
+        "_decide",
         "_delays",
         "_header",
         "_identified",
         "_on_refused",
         "_plan",
         "_sleep",
+        "_style",
         "_tenant",
-        "_text",
         "_tier",
         "_trouble",
         "_user",
@@ -111,8 +111,9 @@ class ThresholdMiddleware:
         self.app = app
         self.threshold = _threshold(policy, store, hooks)
         """The front end asked for each request; unban callers here."""
-        self._plan = self.threshold.policy.plan
-        self._text = self.threshold.text
+        self._plan = self.threshold.policy.plan_for
+        self._decide = self.threshold.decide_briefly
+        self._style = self.threshold.policy.headers
         self._tenant = tenant
         self._user = user
         self._tier = tier
@@ -148,9 +149,17 @@ class ThresholdMiddleware:
                 path = path.encode("latin-1", "replace").decode("utf-8", "replace")
             if path[:1] != "/":
                 path = routed(path, "")
-            caller = Caller(address, tenant, tier, user, environ["REQUEST_METHOD"], path, cost)
-            plan = self._plan(caller)
-            fields, verdict = _UNLIMITED if plan is None else self._text(plan)
+            plan = self._plan(address, tenant, tier, user, environ["REQUEST_METHOD"], path, cost)
+            verdict: Verdict | None = None
+            fields: Headers = []
+            if plan is not None:
+                decided = self._decide(plan)
+                if type(decided) is Outcome:
+                    rules: Rules = plan.rules  # type: ignore[assignment]  # a policy's plans hold Rules
+                    fields = told(rules.text, rules, decided.found, self._style)
+                else:
+                    verdict = cast(Verdict, decided)
+                    fields = verdict.headers
         except Exception:
             self._trouble()
             method, path = environ.get("REQUEST_METHOD", "GET"), environ.get("PATH_INFO", "")
@@ -162,22 +171,30 @@ class ThresholdMiddleware:
         if verdict is None:
             return self.app(environ, start_response)
         if verdict.delay:
-            self._hold(environ, caller, verdict.delay)
+            self._hold(environ, shell.counted(user, tenant, address), verdict.delay)
         if verdict.allowed:
             return self.app(environ, start_response)
         return self._refuse(environ, start_response, verdict)
 
     def _identify(self, environ: Environ) -> tuple[str | None, str | None, str | None, int]:
         """Ask the app for tenant, tier, user and cost; what its functions raise is not ours to hide."""
-        tenant = None if self._tenant is None else named(self._tenant(environ))
-        user = None if self._user is None else named(self._user(environ))
-        tier = None if self._tier is None or tenant is None else named(self._tier(environ))
-        cost = self._cost if self._cost_of is None else shell.charged(self._cost_of(environ))
+        tenant = tier = user = None
+        cost = self._cost
+        if self._tenant is not None:
+            found = self._tenant(environ)
+            tenant = found if type(found) is str else named(found)
+        if self._tier is not None and tenant:
+            found = self._tier(environ)
+            tier = found if type(found) is str else named(found)
+        if self._user is not None:
+            found = self._user(environ)
+            user = found if type(found) is str else named(found)
+        if self._cost_of is not None:
+            cost = shell.charged(self._cost_of(environ))
         return tenant, tier, user, cost
 
-    def _hold(self, environ: Environ, caller: Caller, seconds: float) -> None:
+    def _hold(self, environ: Environ, key: str, seconds: float) -> None:
         """Hold this thread back, if others are left to serve everybody else."""
-        key = shell.counted(caller)
         if environ.get("wsgi.multithread") and self._delays.enter(key):
             try:
                 self._sleep(seconds)

@@ -138,7 +138,7 @@ def test_the_state_field_parses_and_shows_the_limit_that_binds(
     ]
     told = shown(rules, found, "ietf")
     [(name, parameters)] = parsed(told["RateLimit"])
-    i = binding(rules, found)
+    i = binding(Rules(rules), found)
     assert name == f"limit {i}"
     assert parameters == {"r": found[i][1], "t": ceil(found[i][2] / 1_000_000)}
     refusing = [answer[0] for answer in found if answer[0]]
@@ -155,14 +155,14 @@ def test_the_state_field_parses_and_shows_the_limit_that_binds(
 
 def test_the_smallest_share_binds_not_the_smallest_number() -> None:
     rules = [rule(SlidingWindow("1000/minute"), "a"), rule(SlidingWindow("10/minute"), "b")]
-    assert binding(rules, [state(100), state(9)]) == 0
-    assert binding(rules, [state(500), state(4)]) == 1
-    assert binding(rules, [state(500), state(5)]) == 0, "the first of equals"
+    assert binding(Rules(rules), [state(100), state(9)]) == 0
+    assert binding(Rules(rules), [state(500), state(4)]) == 1
+    assert binding(Rules(rules), [state(500), state(5)]) == 0, "the first of equals"
 
 
 def test_a_refusal_binds_before_any_remaining_share() -> None:
     rules = [rule(SlidingWindow("10/minute"), "a"), rule(SlidingWindow("10/minute"), "b")]
-    assert binding(rules, [state(0), state(3, retry_us=1)]) == 1
+    assert binding(Rules(rules), [state(0), state(3, retry_us=1)]) == 1
 
 
 def test_the_older_set_speaks_of_the_binding_limit_in_epoch_seconds() -> None:

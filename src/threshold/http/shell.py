@@ -17,7 +17,6 @@ from ..errors import ConfigurationError
 from ..events import Hook
 from ..policy import Policy
 from ..threshold import AsyncThreshold, Threshold
-from ..verdict import Caller
 from ..workers import siblings
 from .identity import check_function
 
@@ -65,12 +64,12 @@ def charged(cost: object) -> int:
     return cost
 
 
-def counted(caller: Caller) -> str:
+def counted(user: str | None, tenant: str | None, address: str | None) -> str:
     """The name under which a caller's delays and messages are counted."""
-    if caller.user:
-        tenant = caller.tenant or ""
-        return f"u{len(tenant)}:{tenant}:{caller.user}"
-    return f"a:{group(caller.address) or 'unknown'}"
+    if user:
+        tenant = tenant or ""
+        return f"u{len(tenant)}:{tenant}:{user}"
+    return f"a:{group(address) or 'unknown'}"
 
 
 def must_not_pass(policy: Policy, method: object, path: object) -> bool:

@@ -21,6 +21,7 @@ from .base import Clock, Take
 from .key_table import KeyTable, scope_of
 
 DEFAULT_MAX_KEYS = 1_000_000
+_NOT_KEPT: tuple[None, list[dict[str, State]]] = (None, [])
 
 
 def monotonic_us() -> int:
@@ -96,10 +97,15 @@ class MemoryStore:
         try:  # see bind
             self._acquire()
             now = self._nanoseconds() // 1000
-            if len(keys) == 1 and plan.ladder is None and not plan.peek:
-                outcome = self._decide_one(plan.rules[0], keys[0], plan.cost, now)
-            else:
-                outcome = None
+            outcome = None
+            if len(keys) == 1 and plan.ladder is None and not plan.peek:  # what one limit says is the outcome
+                key = keys[0]
+                home = self._shards[hash(key) % self._width]
+                state = home.get(key)
+                if state is not None:
+                    answer = plan.rules[0].step(state, now, plan.cost)
+                    home[key] = answer[3]
+                    outcome = Outcome(not answer[0], (answer,), now)
             if outcome is None:
                 if self._table.count + len(keys) < self.max_keys:
                     outcome = self._decide_all(plan, now)
@@ -183,41 +189,30 @@ class MemoryStore:
 
     # What follows runs under the lock.
 
-    def _decide_one(self, rule: Rule, key: str, cost: int, now: int) -> Outcome | None:
-        """Decide one limit for a key that has a state, with no ladder: what it says is the outcome."""
-        home = self._shards[hash(key) % self._width]
-        state = home.get(key)
-        if state is None:
-            return None
-        answer = rule.step(state, now, cost)
-        home[key] = answer[3]
-        return Outcome(not answer[0], (answer,), now)
-
     def _decide_all(self, plan: Plan, now: int) -> Outcome:
         """Decide a plan whose keys all have, or can have, a place."""
-        shards = self._shards
-        width = self._width
         keys = plan.keys
         cost = plan.cost
+        homes: list[dict[str, State]]
+        owner, homes = plan.kept or _NOT_KEPT
+        if owner is not self:
+            homes = self._homes(plan)
         culprit = plan.abuse
         abuse: AbuseState | None = None
         if culprit is not None:
-            abuse = shards[hash(culprit) % width].get(culprit)
+            abuse = homes[-1].get(culprit)
             if abuse is not None and plan.ladder is not None and abuse.blocked_until > now:
                 outcome, struck = engine.barred(plan.ladder, abuse, now)
                 if struck is not None and not plan.peek:
                     self._table.insert(culprit, scope_of(culprit), plan.ladder, struck, now)
                 return outcome
         plain = abuse is None and not plan.peek
-        homes: list[dict[str, State]] = []
         found: list[Found] = []
-        for rule, key in zip(plan.rules, keys):  # noqa: B905 (0.1 us)
-            home = shards[hash(key) % width]
+        for rule, key, home in zip(plan.rules, keys, homes):  # noqa: B905 (0.1 us)
             state = home.get(key)
             answer = rule.step(state, now, cost)
             if answer[0] or state is None:
                 plain = False
-            homes.append(home)
             found.append(answer)
         if plain:  # everybody admits, everybody is known: what `settle` would say, 0.5 us sooner
             for home, key, answer in zip(homes, keys, found):  # noqa: B905
@@ -228,6 +223,13 @@ class MemoryStore:
         if not plan.peek:
             self._write(plan, states, outcome, struck)
         return outcome
+
+    def _homes(self, plan: Plan) -> list[dict[str, State]]:
+        """The dicts in which the keys live, the abuse record last; kept for when the plan comes again."""
+        keys = plan.keys if plan.abuse is None else (*plan.keys, plan.abuse)
+        homes = [self._table.home(key) for key in keys]
+        plan.kept = (self, homes)
+        return homes
 
     def _write(
         self, plan: Plan, states: Sequence[State], outcome: Outcome, struck: AbuseState | None
