@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 
+from sentinel.draws import Opening
 from sentinel.pacer import Schedule
-from sentinel.strand import Flow, Strand
+from sentinel.strand import Command, Flow, Strand, Waiting
 from sentinel.timer import Timer, make_timer
 
 NEVER = 1 << 62
@@ -19,11 +20,11 @@ ARRIVALS_A_TURN = 32  # overdue arrivals that start before the loop gets to read
 class Agenda:
     """Start sessions at their instants and resume strands at theirs.
 
-    session: given an arrival's number and instant, makes its flow. `sessions` and `strands` count what is
-    under way, `cut` the strands that were ended while they paused.
+    session: given an arrival's opening and instant, launches its session. `sessions` and `strands` count what
+    is under way, `cut` the strands that were ended while they paused.
     """
 
-    def __init__(self, session: Callable[[int, int], Flow]) -> None:
+    def __init__(self, session: Callable[[Opening, int], None]) -> None:
         self.sessions = 0
         self.strands = 0
         self.cut = 0
@@ -33,20 +34,21 @@ class Agenda:
         self.failure: Exception | None = None
         self._waking = False
         self._session = session
+        self._single = _Single(self)
         self._instants: array[int] = array("q")
-        self._numbers: array[int] = array("q")
+        self._openings: Iterator[Opening] = iter(())
         self._next = 0
-        self._pauses: list[tuple[int, int, Strand]] = []
+        self._pauses: list[tuple[int, int, Waiting]] = []
         self._pause_number = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: Timer | None = None
 
-    def begin(self, plan: Schedule | None, start_ns: int, end_ns: int) -> None:
+    def begin(self, plan: Schedule | None, openings: Iterator[Opening], start_ns: int, end_ns: int) -> None:
         """Take in the arrivals (none in the closed model) and set the timer for the first."""
         self.end_ns = end_ns
         if plan is not None:
             self._instants = array("q", (plan.instants + start_ns).tobytes())
-            self._numbers = array("q", plan.numbers.tobytes())
+            self._openings = openings
         self._loop = asyncio.get_running_loop()
         self._timer = make_timer(self._loop, self.wake)
         self._set_timer()
@@ -74,11 +76,21 @@ class Agenda:
         self.sessions += 1
         self.launch(flow, self._session_over)
 
+    def launch_single(self, command: Command) -> None:
+        """Run a session that is a single command."""
+        self.sessions += 1
+        self.strands += 1
+        try:
+            command.start(self._single)
+        except Exception as error:
+            self.fail(error)
+            self._single.close()
+
     def pause(self, until_ns: int) -> Pause:
         """Build the command that waits until an instant."""
         return Pause(self, until_ns)
 
-    def hold(self, strand: Strand, until_ns: int) -> None:
+    def hold(self, strand: Waiting, until_ns: int) -> None:
         """Resume a strand at an instant; end it when that lies after the end of the load."""
         if self.over or until_ns >= self.end_ns:
             self.cut += 1
@@ -144,7 +156,7 @@ class Agenda:
             if place >= len(instants) or instants[place] > now:
                 break
             self._next = place + 1
-            self.launch_session(self._session(self._numbers[place], instants[place]))
+            self._session(next(self._openings), instants[place])
         while self._pauses and self._pauses[0][0] <= now:
             heappop(self._pauses)[2].resume()
 
@@ -160,6 +172,24 @@ class Agenda:
         self.sessions -= 1
 
 
+class _Single:
+    """Stand in for the strand of a session that is one command: nothing follows its result."""
+
+    __slots__ = ("_agenda",)
+
+    def __init__(self, agenda: Agenda) -> None:
+        self._agenda = agenda
+
+    def resume(self, result: object = None) -> None:
+        """Count the session as over."""
+        self._agenda.sessions -= 1
+        self._agenda.strands -= 1
+
+    def close(self) -> None:
+        """Count the session as over."""
+        self.resume()
+
+
 class Pause:
     """Wait until an instant."""
 
@@ -169,6 +199,6 @@ class Pause:
         self._agenda = agenda
         self._until_ns = until_ns
 
-    def start(self, strand: Strand) -> None:
+    def start(self, strand: Waiting) -> None:
         """Begin waiting."""
         self._agenda.hold(strand, self._until_ns)

@@ -10,11 +10,13 @@ import asyncio
 import math
 import time
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 
 from sentinel.agenda import Agenda
 from sentinel.cleanup import clean_up
+from sentinel.draws import Draws, opening, openings
 from sentinel.drivers.driver import Driver
 from sentinel.errors import ConfigurationError
 from sentinel.options import Options, Run
@@ -25,7 +27,6 @@ from sentinel.recorder import Listener, Recorder
 from sentinel.scenario import Scenario
 from sentinel.script import write_scripts
 from sentinel.sender import Sender
-from sentinel.sources import Draws
 from sentinel.strand import FAILED
 from sentinel.tally import make_record
 from sentinel.users import Users
@@ -34,6 +35,7 @@ from sentinel.void import lag_limit_ns
 NS = 1_000_000_000
 HEAD_START_NS = 20_000_000  # between being ready and the first intended instant
 HOUSEKEEPING_S = 0.1
+OPENINGS = 1 << 16  # of sessions of the closed model, worked out ahead for all users together
 
 
 class Engine:
@@ -60,7 +62,7 @@ class Engine:
         self._limit_ns = lag_limit_ns(scenario.tightest_latency_ms())
         self._recorder = Recorder(series, self._limit_ns, columns=options.columns, listener=listener)
         users = Users(scenario.users, scenario.user_count)
-        self._agenda = Agenda(lambda number, at_ns: self._player.session(number, at_ns))
+        self._agenda = Agenda(lambda opening, at_ns: self._player.arrive(opening, at_ns))
         self._sender = Sender(
             driver,
             self._recorder,
@@ -141,7 +143,9 @@ class Engine:
         """Let sessions start until the load is over, then wait for their answers."""
         start_ns, agenda = self._start_ns, self._agenda
         self._recorder.start(start_ns)
-        agenda.begin(self._plan, start_ns, start_ns + round(self.scenario.load.duration_s * NS))
+        segment, seed = self.options.segment, self.scenario.seed
+        arriving = openings(seed, segment.index, segment.count, 1024)
+        agenda.begin(self._plan, arriving, start_ns, start_ns + round(self.scenario.load.duration_s * NS))
         if self._plan is None:
             self._launch_users()
         self._mark_ns, self._mark_cpu_ns = start_ns, time.thread_time_ns()
@@ -182,17 +186,20 @@ class Engine:
         count, think_ns = round(scenario.concurrency), round(scenario.pace_s * NS)
         spread_ns = min(max(think_ns, NS // 10), round(scenario.load.duration_s * NS) // 10)
         for number in range(segment.index, count, segment.count):
-            begin_ns = start_ns + round(Draws(scenario.seed, -1 - number).share() * spread_ns)
+            begin_ns = start_ns + round(Draws(opening(scenario.seed, -1 - number)).share() * spread_ns)
+            turns = openings(scenario.seed, number, count, max(8, min(OPENINGS // count, 128)))
+            wait = partial(self._stay_away, number)
             self._agenda.launch_session(
-                closed_user(self._player, self._agenda, number, count, begin_ns, think_ns, self._stay_away)
+                closed_user(self._player, self._agenda, turns, begin_ns, think_ns, wait)
             )
 
-    def _stay_away(self, number: int) -> int:
+    def _stay_away(self, number: int, now: int) -> int:
         """Tell a user of the closed model until when the load does not want it."""
-        now = time.monotonic_ns()
-        if self._agenda.over or now >= self._agenda.end_ns:
+        if self._agenda.over:
             return FAILED
         if now >= self._asked_ns:
+            if now >= self._agenda.end_ns:
+                return FAILED
             self._present = self.scenario.load.rate_at((now - self._start_ns) / NS)
             self._asked_ns = now + NS // 100
         return 0 if number < self._present else now + NS // 20

@@ -6,14 +6,14 @@ Flows yield commands and never touch a clock, a socket or a loop; the engine car
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Protocol
 
+from sentinel.draws import Opening
 from sentinel.scenario import Scenario
 from sentinel.script import OK, Line, Script
 from sentinel.sender import Call, Sender
-from sentinel.sources import Draws
 from sentinel.strand import FAILED, AllOf, Command, Flow
 from sentinel.users import Session, Users
 
@@ -25,6 +25,12 @@ class Stage(Protocol):
 
     def launch(self, flow: Flow, ended: Callable[[int], None] | None = None) -> None:
         """Run another flow beside the one that asks."""
+
+    def launch_session(self, flow: Flow) -> None:
+        """Run a flow that counts as a session."""
+
+    def launch_single(self, command: Command) -> None:
+        """Run a session that is a single command."""
 
     def pause(self, until_ns: int) -> Command:
         """Build the command that waits until an instant."""
@@ -43,25 +49,29 @@ class Player:
         self._users = users
         self._sender = sender
         self._stage = stage
-        self._seed = scenario.seed
         self._sources = scenario.variables
         self._mix = [scripts[name] for name in scenario.mix]
         weights = list(accumulate(scenario.mix.values()))
-        self._shares = [weight / weights[-1] for weight in weights]
+        self._borders = [round(weight / weights[-1] * 2**32) for weight in weights[:-1]]
 
-    def session(self, number: int, at_ns: int) -> Flow:
-        """Play one whole session: its user and application follow from the seed and its number alone."""
-        draws = Draws(self._seed, number)
-        script = self._mix[min(bisect_right(self._shares, draws.share()), len(self._mix) - 1)]
-        session = Session(number, self._users.of_session(number, draws), draws, self._sources)
+    def arrive(self, opening: Opening, at_ns: int) -> None:
+        """Launch a session of the schedule."""
+        session = self.session(opening, at_ns)
+        if isinstance(session, Call):
+            self._stage.launch_single(session)
+        else:
+            self._stage.launch_session(session)
+
+    def session(self, opening: Opening, at_ns: int) -> Flow | Call:
+        """Play one whole session: its user and application follow from the seed and its number alone.
+
+        An application of one plain step needs no flow: it is a single call.
+        """
+        session = Session(opening, self._users, self._sources)
+        script = self._mix[bisect_right(self._borders, opening[1] >> 32)]
         if script.single is not None:
-            return self._once(script.single, session, at_ns)
+            return Call(self._sender, script.single, session, at_ns)
         return self._play(script, session, at_ns)
-
-    def _once(self, line: Line, session: Session, at_ns: int) -> Flow:
-        """Play an application of one plain step: most requests of most mixes, so worth a shorter way."""
-        outcome, done_ns = yield Call(self._sender, line, session, at_ns)
-        return done_ns if outcome == OK else FAILED
 
     def _play(self, script: Script, session: Session, at_ns: int) -> Flow:
         for name in script.application.requires:
@@ -84,15 +94,15 @@ class Player:
 
     def _step(self, line: Line, session: Session, at_ns: int) -> Flow:
         step, repeat = line.step, line.step.repeat
-        if step.probability < 1 and session.draws.share() >= step.probability:
+        if step.probability < 1 and session.share() >= step.probability:
             return at_ns
         if step.pause_s:
-            at_ns += round(session.draws.about(step.pause_s, step.pause_variance_s) * NS)
+            at_ns += round(session.about(step.pause_s, step.pause_variance_s) * NS)
             yield self._stage.pause(at_ns)
         begun = at_ns
         for turn in range(repeat.times):
             if turn and repeat.every_s:
-                due = begun + round(session.draws.about(repeat.every_s, repeat.variance_s) * NS)
+                due = begun + round(session.about(repeat.every_s, repeat.variance_s) * NS)
                 if due > at_ns:
                     at_ns = due
                     yield self._stage.pause(at_ns)
@@ -106,8 +116,7 @@ class Player:
 def closed_user(
     player: Player,
     stage: Stage,
-    number: int,
-    count: int,
+    turns: Iterator[Opening],
     start_ns: int,
     think_ns: int,
     wait: Callable[[int], int],
@@ -115,19 +124,22 @@ def closed_user(
     """Be one user of the closed model: sessions one after another, with a pause between them, until it is
     over.
 
-    number, count: which user of how many. start_ns: when to begin. wait: given the number, says until when to
+    turns: the openings of its sessions. start_ns: when to begin. wait: given the instant, says until when to
     stay away: 0 to start a session at once, FAILED to leave for good.
     """
-    at_ns, turn = start_ns, 0
+    at_ns = start_ns
     yield stage.pause(at_ns)
-    while (until := wait(number)) != FAILED:
+    while (until := wait(at_ns)) != FAILED:
         if until:
             at_ns = until
             yield stage.pause(until)
             continue
-        yield from player.session(turn * count + number, at_ns)
-        turn += 1
-        at_ns = stage.now()
+        session = player.session(next(turns), at_ns)
+        if isinstance(session, Call):
+            _, ended_ns = yield session
+        else:
+            ended_ns = yield from session
+        at_ns = ended_ns if ended_ns > at_ns else stage.now()  # it failed, or nothing was sent
         if think_ns:
             at_ns += think_ns
             yield stage.pause(at_ns)

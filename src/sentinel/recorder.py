@@ -1,6 +1,6 @@
 """What happened, kept as it happens: rows on the loop, histograms on a thread of their own.
 
-The engine appends one tuple per request and hands over small integer blocks; everything that takes longer
+The engine appends a few numbers per request and hands over small integer blocks; everything that takes longer
 than microseconds (sorting, bucketing, telling listeners) happens on the recorder's thread, away from the
 engine's loop.
 """
@@ -21,11 +21,8 @@ from sentinel.machine import CpuMeter
 from sentinel.run import OUTCOMES, Tick
 
 NS = 1_000_000_000
-BLOCK = 256  # rows turned into integers at a time: about 50 µs of the loop's time
+ROWS = 256  # turned into a block at a time: about 20 µs of the loop's time
 Ints = npt.NDArray[np.int64]
-Row = tuple[
-    int, ...
-]  # code, intended, sent, done; with columns also status, user, retry-after (all nanoseconds)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,6 +112,9 @@ class Recorder:
 
     series: (application, step) of every code. on_time_ns: how late after its second's end a request still
     counts as sent in it. columns: keep every row.
+
+    rows: where the engine puts the numbers of every answer, one after another: code, intended, sent, done;
+    with columns also status, user, retry-after. block: how many of them make it time for `take`.
     """
 
     def __init__(
@@ -126,7 +126,9 @@ class Recorder:
         listener: Listener | None = None,
     ) -> None:
         self.series = series
-        self.rows: list[Row] = []
+        self.rows: list[int] = []
+        self._width = 7 if columns else 4
+        self.block = ROWS * self._width
         self.totals = Totals()
         self.start_ns = 0
         self._on_time_ns = on_time_ns
@@ -143,9 +145,9 @@ class Recorder:
         self._thread.start()
 
     def take(self) -> None:
-        """Turn the rows collected so far into a block of integers; the engine calls this every BLOCK rows."""
+        """Turn the rows collected so far into a block of integers."""
         if self.rows:
-            block = np.array(self.rows, np.int64)
+            block = np.array(self.rows, np.int64).reshape(-1, self._width)
             self.rows.clear()
             self._blocks.append(block)
             if self._kept is not None:

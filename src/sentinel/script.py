@@ -28,10 +28,13 @@ class Line:
         "_body",
         "_constant_body",
         "_constant_headers",
+        "_contains",
         "_extracts",
+        "_fine",
         "_headers",
         "_json",
         "_lasting",
+        "_method",
         "_path",
         "_undo",
         "code",
@@ -55,29 +58,44 @@ class Line:
         )
         self._extracts = [(extract, reader(extract)) for extract in step.extract]
         self._undo = Template(step.undo.path) if step.undo else None
+        self._method = step.method
+        simple = not step.extract and step.undo is None and step.expect.refusals != "required"
+        self._fine = frozenset(step.expect.status or range(200, 300)) if simple else frozenset()
+        self._contains = None if step.expect.contains is None else step.expect.contains.encode()
 
-    def request(self, session: Session, users: Users) -> Request:
-        """Build the request of one session."""
-        look_up = session.look_up
-        target = self._path.text if not self._path.names else self._path.fill(lambda n: in_path(look_up(n)))
-        headers = self._constant_headers or self._filled_headers(session)
-        body = self._constant_body
-        if body is None:
-            body = self._body.fill((lambda n: in_json(look_up(n))) if self._json else look_up).encode()
-        return Request(
-            self.step.method, target, users.common_headers(session), headers, body, session.user.key
+    def fill(self, request: Request, session: Session, users: Users) -> None:
+        """Make a request that of one session."""
+        user = session.user
+        names = self._path.names
+        if not names:
+            request.target = self._path.text
+        elif len(names) == 1:
+            request.target = self._path.format % in_path(session.look_up(names[0]))
+        else:
+            request.target = self._path.fill(lambda name: in_path(session.look_up(name)))
+        request.method = self._method
+        request.common = user.common or users.common_headers(session)
+        request.headers = (
+            self._constant_headers or user.headers.get(self.code) or self._filled_headers(session)
         )
+        request.body = self._filled_body(session) if self._constant_body is None else self._constant_body
+        request.key = user.key
+        request.wire = None
 
     def _filled_headers(self, session: Session) -> Headers:
-        """Fill in the headers; once per user and token when they depend on nothing else."""
-        if not self._lasting:
-            return fill_headers(self._headers, session)
-        user = session.user
-        known = user.headers.get(self.code)
-        token = user.values["token"]
-        if known is None or known[0] != token:
-            known = user.headers[self.code] = (token, fill_headers(self._headers, session))
-        return known[1]
+        """Fill in the headers; kept by the user while they depend on nothing that changes."""
+        headers = fill_headers(self._headers, session)
+        if self._lasting:
+            session.user.headers[self.code] = headers
+        return headers
+
+    def _filled_body(self, session: Session) -> bytes:
+        look_up = session.look_up
+        return self._body.fill((lambda name: in_json(look_up(name))) if self._json else look_up).encode()
+
+    def fine(self, response: Response) -> bool:
+        """Tell whether an answer is as expected and there is nothing to do about it: most answers are."""
+        return response.status in self._fine and (self._contains is None or self._contains in response.body)
 
     def judge(self, response: Response) -> tuple[int, str]:
         """Give the outcome (an index into OUTCOMES) of an answer, and what is wrong with it."""

@@ -7,19 +7,19 @@ from collections import deque
 
 from sentinel.agenda import Agenda
 from sentinel.drivers.driver import Driver, Request, Response
-from sentinel.recorder import BLOCK, Recorder
+from sentinel.recorder import Recorder
 from sentinel.run import ErrorSample
 from sentinel.script import ERROR, OK, Line
-from sentinel.strand import Strand
+from sentinel.strand import Waiting
 from sentinel.users import Session, Users
 
 MOST_ERROR_SAMPLES = 50
 
 
-class Call:
+class Call(Request):
     """Be one request of a session: the command a strand yields, resumed with (outcome, done)."""
 
-    __slots__ = ("intended", "line", "request", "sender", "sent", "session", "strand")
+    __slots__ = ("intended", "line", "sender", "sent", "session", "strand")
 
     def __init__(self, sender: Sender, line: Line, session: Session, intended: int) -> None:
         self.sender = sender
@@ -27,10 +27,10 @@ class Call:
         self.session = session
         self.intended = intended
         self.sent = 0
-        self.request = line.request(session, sender.users)
-        self.strand: Strand | None = None
+        self.strand: Waiting | None = None
+        line.fill(self, session, sender.users)
 
-    def start(self, strand: Strand) -> None:
+    def start(self, strand: Waiting) -> None:
         """Send it."""
         self.strand = strand
         self.sender.issue(self)
@@ -78,19 +78,42 @@ class Sender:
         if self.in_flight >= self._max or self._waiting:  # whoever waits already goes first
             self.held_back += 1
             self._waiting.append(call)
-        else:
-            self._send(call)
-
-    def _send(self, call: Call) -> None:
+            return
         self.in_flight += 1
         call.sent = time.monotonic_ns()
-        self._driver.send(call.request, call.done)
+        self._driver.send(call, call.done)
+
+    def _release(self) -> None:
+        """Send held-back calls as far as there is room."""
+        while self._waiting and self.in_flight < self._max and not self.closed:
+            self.in_flight += 1
+            call = self._waiting.popleft()
+            call.sent = time.monotonic_ns()
+            self._driver.send(call, call.done)
 
     def answered(self, call: Call, response: Response) -> None:
         """Judge and record an answer, let the next call go, and resume the session."""
         self.in_flight -= 1
-        if response.done_ns >= self.agenda.next_ns:
+        done, sent, line, rows = response.done_ns, call.sent, call.line, self._rows
+        if done >= self.agenda.next_ns:
             self.agenda.wake()  # do not let a burst of answers hold up what is due
+        if done < sent:
+            done = sent
+        outcome = OK if line.fine(response) else self._judge(call, response)
+        if self._columns:
+            rows += (line.code + outcome, call.intended, sent, done, *self._extra(call, response))
+        else:
+            rows += (line.code + outcome, call.intended, sent, done)
+        if len(rows) >= self._recorder.block:
+            self._recorder.take()
+        if self._waiting:
+            self._release()
+        strand, call.strand = call.strand, None
+        if strand is not None:
+            strand.resume((outcome, done))
+
+    def _judge(self, call: Call, response: Response) -> int:
+        """Give the outcome of an answer that needs a closer look, or that values are taken from."""
         line = call.line
         outcome, problem = line.judge(response)
         if outcome == OK and line.step.extract:
@@ -100,30 +123,16 @@ class Sender:
             undo = line.undo(call.session, self.users)
             if undo is not None:
                 self.undo.append(undo)
-        self._record(call, response, outcome)
         if problem:
             self._note(call, response, problem)
-        while self._waiting and self.in_flight < self._max and not self.closed:
-            self._send(self._waiting.popleft())
-        strand, call.strand = call.strand, None
-        if strand is not None:
-            strand.resume((outcome, response.done_ns))
+        return outcome
 
-    def _record(self, call: Call, response: Response, outcome: int) -> None:
-        rows = self._rows
-        done = max(response.done_ns, call.sent)
-        if self._columns:
-            wait = response.retry_after()
-            retry_after = -1 if wait is None else round(wait * 1e9)
-            user = call.session.user.number
-            code = call.line.code + outcome
-            rows.append((code, call.intended, call.sent, done, response.status, user, retry_after))
-            if self._capture is not None:
-                self.captured.append(response.header(self._capture))
-        else:
-            rows.append((call.line.code + outcome, call.intended, call.sent, done))
-        if len(rows) >= BLOCK:
-            self._recorder.take()
+    def _extra(self, call: Call, response: Response) -> tuple[int, int, int]:
+        """Give what only audits ask for: status, user, announced wait."""
+        if self._capture is not None:
+            self.captured.append(response.header(self._capture))
+        wait = response.retry_after()
+        return response.status, call.session.user.number, -1 if wait is None else round(wait * 1e9)
 
     def _note(self, call: Call, response: Response, problem: str) -> None:
         application, step = self._recorder.series[call.line.code // 4]

@@ -1,23 +1,15 @@
-"""Where made-up values come from: seeded draws, and the generators of ids, words and payloads.
-
-Every session draws from a stream of its own, keyed by the run's seed and the session's number, so a session
-does the same whichever process runs it and whatever the other sessions do.
-"""
+"""Where made-up values come from: the generators of ids, words and payloads, fed by a session's draws."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import cast
 
+from sentinel.draws import Draws
 from sentinel.errors import ConfigurationError, check_range
 from sentinel.run import Json, JsonObject
 
-_UNIT = 2.0**-53
-_MASK = (1 << 64) - 1
-_GOLDEN = 0x9E3779B97F4A7C15
-_STRIDE = 0xD1342543DE82EF95  # odd, and no small multiple of the step: streams start far from each other
 _WORDS = (
     "amber ash bark birch branch brook cedar clay creek dew dusk elm ember fern field fir fog frost "
     "glade grove hazel heath hill iris ivy lake larch leaf lichen maple marsh meadow mist moss oak "
@@ -25,49 +17,6 @@ _WORDS = (
     "spring spruce stone storm stream thorn tide valley vine willow wind wood yew"
 )
 WORDS = tuple(_WORDS.split())
-
-
-class Draws:
-    """Give a stream of numbers for one session, in constant time and space (SplitMix64, Steele et al. 2014).
-
-    >>> a, b = Draws(seed=1, number=7), Draws(seed=1, number=7)
-    >>> [a.below(100) for _ in range(3)] == [b.below(100) for _ in range(3)]
-    True
-    """
-
-    __slots__ = ("_state",)
-
-    def __init__(self, seed: int, number: int) -> None:
-        self._state = _start(seed) + number * _STRIDE & _MASK
-
-    def bits(self) -> int:
-        """Draw 64 random bits."""
-        self._state = (self._state + _GOLDEN) & _MASK
-        return _mixed(self._state)
-
-    def share(self) -> float:
-        """Draw a number from 0 (included) to 1 (not)."""
-        state = self._state = self._state + _GOLDEN & _MASK
-        return (_mixed(state) >> 11) * _UNIT
-
-    def below(self, limit: int) -> int:
-        """Draw an integer from 0 to limit - 1 (limit at most 2**32, so the bias is below one in 2**32)."""
-        return (self.bits() >> 32) * limit >> 32
-
-    def about(self, middle: float, variance: float) -> float:
-        """Draw a number from middle - variance to middle + variance, never below 0."""
-        return max(0.0, middle + variance * (2 * self.share() - 1))
-
-
-@lru_cache(maxsize=8)
-def _start(seed: int) -> int:
-    return _mixed((seed * _GOLDEN + 0x632BE59BD9B4E019) & _MASK)
-
-
-def _mixed(bits: int) -> int:
-    bits = (bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
-    bits = (bits ^ (bits >> 27)) * 0x94D049BB133111EB & _MASK
-    return bits ^ (bits >> 31)
 
 
 class Source(ABC):

@@ -16,10 +16,20 @@ FAILED = -1
 RUN_AT_ONCE = 64  # results in a row that came back at once before the loop gets a turn
 
 
+class Waiting(Protocol):
+    """Wait for a command's result."""
+
+    def resume(self, result: object = None) -> None:
+        """Go on with the result."""
+
+    def close(self) -> None:
+        """Give up: there will be no result."""
+
+
 class Command(Protocol):
     """Be something a strand waits for."""
 
-    def start(self, strand: Strand) -> None:
+    def start(self, strand: Waiting) -> None:
         """Begin; resume the strand once, now or later."""
 
 
@@ -52,28 +62,23 @@ class Strand:
             self._ready, self._result = True, result
             return
         self._busy = True
-        for _ in range(RUN_AT_ONCE):
-            self._ready = False
-            try:
-                command = self._flow.send(result)
-            except StopIteration as stop:
-                self._busy = False
-                self._end(stop.value)
-                return
-            except Exception as error:
-                self._fail(error)
-                return
-            try:
-                command.start(self)
-            except Exception as error:
-                self._fail(error)
-                return
-            if not self._ready:
-                self._busy = False
-                return
-            result = self._result
-        self._busy = False
-        self._loop.call_soon(self.resume, result)
+        turns = RUN_AT_ONCE
+        try:
+            self._flow.send(result).start(self)
+            while self._ready:
+                self._ready = False
+                turns -= 1
+                if not turns:
+                    self._loop.call_soon(self.resume, self._result)
+                    break
+                self._flow.send(self._result).start(self)
+        except StopIteration as stop:
+            self._busy = False
+            self._end(stop.value)
+        except Exception as error:
+            self._fail(error)
+        else:
+            self._busy = False
 
     def _fail(self, error: Exception) -> None:
         self._busy = False
@@ -102,9 +107,9 @@ class AllOf:
         self._left = len(flows)
         self._well = True
         self._latest = 0
-        self._strand: Strand | None = None
+        self._strand: Waiting | None = None
 
-    def start(self, strand: Strand) -> None:
+    def start(self, strand: Waiting) -> None:
         """Launch every flow."""
         self._strand = strand
         flows, self._flows = self._flows, []

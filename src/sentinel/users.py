@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sentinel.draws import HALF, Draws, Opening
 from sentinel.drivers.driver import NO_HEADERS, Headers
 from sentinel.scenario import Population
-from sentinel.sources import Draws, Source
+from sentinel.sources import Source
 from sentinel.template import Template
 
 FIXED = frozenset({"user", "tenant", "address"})
@@ -23,7 +24,7 @@ class User:
         self.key = f"user-{number}"
         self.completed: set[str] = set()
         self.common: Headers | None = None
-        self.headers: dict[int, tuple[str, Headers]] = {}
+        self.headers: dict[int, Headers] = {}
         self.values = {
             "user": str(number),
             "tenant": population.tenants[number % len(population.tenants)],
@@ -50,16 +51,17 @@ class Users:
     def __init__(self, population: Population, count: int) -> None:
         self._population = population
         self._count = count
+        self._hot = population.hot_share
         self._users: dict[int, User] = {}
         self._headers = [(name, Template(text)) for name, text in population.headers]
         self._fixed = all(FIXED.issuperset(template.names) for _, template in self._headers)
 
     def of_session(self, number: int, draws: Draws) -> User:
         """Give the user whose session this is: in turn, but for the share that goes to user 0."""
-        hot = self._population.hot_share
-        if hot and draws.share() < hot:
+        if self._hot and draws.share() < self._hot:
             return self[0]
-        return self[number % self._count]
+        number %= self._count
+        return self._users.get(number) or self[number]
 
     def __getitem__(self, number: int) -> User:
         user = self._users.get(number)
@@ -68,51 +70,44 @@ class Users:
         return user
 
     def common_headers(self, session: Session) -> Headers:
-        """Give the headers that all requests of a session carry."""
-        if not self._headers:
-            return NO_HEADERS
+        """Give the headers that all requests of a session carry; kept by the user when they stay the same."""
         known = session.user.common
         if known is None:
-            known = fill_headers(self._headers, session)
+            known = fill_headers(self._headers, session) if self._headers else NO_HEADERS
             if self._fixed:
                 session.user.common = known
         return known
 
 
-class Session:
-    """Hold the values of one session: drawn when first asked for, extracted ones on top."""
+class Session(Draws):
+    """Be one session: its draws, and the values made of them when first asked for, extracted ones on top."""
 
-    __slots__ = ("_sources", "draws", "number", "user", "values")
+    __slots__ = ("_sources", "number", "user", "values")
 
-    def __init__(self, number: int, user: User, draws: Draws, sources: Mapping[str, Source]) -> None:
-        self.number = number
-        self.user = user
-        self.draws = draws
+    def __init__(self, opening: Opening, users: Users, sources: Mapping[str, Source]) -> None:
+        self.number, bits = opening
+        self._state = bits  # as Draws does it, without a second call: sessions are made by the million
+        self._left = bits & HALF
         self.values: dict[str, str] = {}
         self._sources = sources
+        self.user = users.of_session(self.number, self)
 
     def look_up(self, name: str) -> str:
         """Give the value of a placeholder; empty when an answer that should have given it never came."""
         value = self.values.get(name)
-        if value is None:
-            value = self.user.values.get(name)
-            if value is None:
-                value = self._make(name)
-        return value
-
-    def _make(self, name: str) -> str:
-        if name == "session":
-            return str(self.number)
-        source = self._sources.get(name)
-        if source is None:
-            return ""
-        value = self.values[name] = source.draw(self.draws)
+        if value is None and (value := self.user.values.get(name)) is None:
+            source = self._sources.get(name)
+            if source is None:
+                return str(self.number) if name == "session" else ""
+            value = self.values[name] = source.draw(self)
         return value
 
     def keep(self, name: str, value: str) -> None:
         """Keep an extracted value, for this session and for the user's later ones."""
         self.values[name] = value
         self.user.values[name] = value
+        if name in LASTING:
+            self.user.headers.clear()
 
 
 def fill_headers(templates: list[tuple[str, Template]], session: Session) -> Headers:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,14 @@ import pytest
 from sentinel.application import Application, Expect, Extract, Repeat, Step, Undo
 from sentinel.catalog import APPLICATIONS, DEFAULT_MIX, SCENARIOS, shipped
 from sentinel.criterion import Criterion
+from sentinel.draws import Draws, opening, openings
 from sentinel.errors import ConfigurationError
 from sentinel.pacer import Poisson
 from sentinel.run import plan_hash
 from sentinel.scenario import Population, Scenario
 from sentinel.scenario_file import load_scenario, parse_scenario
 from sentinel.shapes import Spike, Sustained
-from sentinel.sources import Choice, Draws, Hex, Number, Text
+from sentinel.sources import Choice, Hex, Number, Text
 from sentinel.template import Template
 
 ONE = Application("one", (Step("get", "/"),))
@@ -276,16 +278,26 @@ def test_a_missing_scenario_file_is_named(tmp_path: Path) -> None:
 
 
 def test_draws_depend_on_seed_and_session_alone_and_are_even() -> None:
-    assert [Draws(1, 2).bits(), Draws(1, 2).bits()] == [Draws(1, 2).bits()] * 2
-    assert len({Draws(seed, number).bits() for seed in range(50) for number in range(50)}) == 2500
-    shares = [Draws(9, number).share() for number in range(20_000)]
-    assert sum(shares) / len(shares) == pytest.approx(0.5, abs=0.02)
-    assert sum(share < 0.1 for share in shares) / len(shares) == pytest.approx(0.1, abs=0.02)
-    assert {Draws(9, number).below(3) for number in range(100)} == {0, 1, 2}
+    assert len({opening(seed, number) for seed in range(50) for number in range(50)}) == 2500
+    shares = [opening(9, number) / 2**64 for number in range(20_000)]
+    for place in range(4):
+        assert sum(shares) / len(shares) == pytest.approx(0.5, abs=0.02), place
+        assert sum(share < 0.1 for share in shares) / len(shares) == pytest.approx(0.1, abs=0.02), place
+        streams = [Draws(opening(9, number)) for number in range(20_000)]
+        shares = [[draws.share() for _ in range(place + 1)][-1] for draws in streams]
+    assert {Draws(opening(9, number)).below(3) for number in range(100)} == {0, 1, 2}
+    assert [Draws(opening(1, 2)).bits() for _ in range(2)] == [Draws(opening(1, 2)).bits()] * 2
+
+
+def test_openings_worked_out_together_are_those_of_each_session() -> None:
+    for seed, first, step in ((0, 0, 1), (1, 5, 64), (2**31, 2**40 + 1, 3)):
+        found = list(islice(openings(seed, first, step, at_once=7), 20))
+        assert [number for number, _ in found] == [first + turn * step for turn in range(20)]
+        assert [bits for _, bits in found] == [opening(seed, number) for number, _ in found]
 
 
 def test_sources_make_up_what_they_promise() -> None:
-    draws = Draws(1, 1)
+    draws = Draws(opening(1, 1))
     assert all(3 <= int(Number(3, 5).draw(draws)) <= 5 for _ in range(50))
     assert Choice(("a", "b")).draw(draws) in ("a", "b")
     assert len(Text(6).draw(draws).split()) == 6

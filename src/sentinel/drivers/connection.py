@@ -14,20 +14,25 @@ from typing import TYPE_CHECKING, cast
 import httptools
 
 from sentinel.drivers.driver import Done, Request, Response
+from sentinel.drivers.heads import NO_HEAD
 
 if TYPE_CHECKING:
     from sentinel.drivers.http import HttpDriver
 
 
 class Connection(asyncio.Protocol):
-    """Carry one request at a time; a parser is kept for all of them."""
+    """Carry one request at a time.
+
+    An answer that arrives in one piece under a head seen before needs no parser; all others share one.
+    """
 
     __slots__ = (
         "_body",
         "_complete",
         "_done",
         "_driver",
-        "_got_bytes",
+        "_fed",
+        "_head",
         "_headers",
         "_in_body",
         "_keep",
@@ -49,40 +54,40 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._done: Done | None = None
         self._request: Request | None = None
+        self._head = NO_HEAD  # the last one recognized here
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
         self._status = 0
         self._whole = (0, self._headers, self._body)
+        self._fed = False  # the parser has had bytes of the answer under way
         self._complete = False
         self._in_body = False
         self._keep = False
-        self._got_bytes = False
         self.reused = False
         self.closed = False
         self.started_ns = 0
 
     def begin(self, request: Request, done: Done) -> None:
-        """Write a request; `done` is called once with its answer."""
+        """Write a request, which is encoded; `done` is called once with its answer."""
         self._request, self._done = request, done
-        self._got_bytes = self._complete = self._in_body = False
-        self.started_ns = time.monotonic_ns()
-        if self._transport is None or self._transport.is_closing():
-            self._lost()
-            return
-        self._write(cast(bytes, request.wire))
-
-    def _write(self, data: bytes) -> None:
-        """Hand the bytes to the kernel now; a loop may keep them until it has read everything that waits."""
+        self.started_ns = self._driver.now_ns
+        wire = cast(bytes, request.wire)
         if self._socket >= 0:
+            # To the kernel now: a loop may keep what it is given until it has read everything that waits.
             try:
-                data = data[os.write(self._socket, data) :]
+                written = os.write(self._socket, wire)
             except BlockingIOError:
-                pass
+                written = 0
             except OSError as error:
                 self._lost(error)
                 return
-        if data and self._transport is not None:
-            self._transport.write(data)
+            if written == len(wire):
+                return
+            wire = wire[written:]
+        if self._transport is None or self._transport.is_closing():
+            self._lost()
+        else:
+            self._transport.write(wire)
 
     # ---- from the loop
 
@@ -93,12 +98,30 @@ class Connection(asyncio.Protocol):
             self._socket = self._transport.get_extra_info("socket").fileno()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; finish when the answer is whole."""
+        """Recognize or parse what came; finish when the answer is whole."""
         now = time.monotonic_ns()
-        if self._done is None:  # bytes that nobody asked for: the connection cannot be trusted any more
+        done, request = self._done, self._request
+        if done is None or request is None:  # bytes that nobody asked for: the connection cannot be trusted
             self.abort()
             return
-        self._got_bytes = True
+        if self._fed or request.method == "HEAD":
+            self._parse(data, now)
+            return
+        head = self._head
+        if len(data) != head.whole or not data.startswith(head.raw):
+            known = self._driver.heads.find(data)
+            if known is None:
+                self._parse(data, now)
+                return
+            head = self._head = known
+        self._done = self._request = None
+        self.started_ns = 0
+        self.reused = True
+        self._driver.connection_free(self)
+        done(Response(head.status, head.headers, data[head.size :], now))
+
+    def _parse(self, data: bytes, now: int) -> None:
+        first, self._fed = not self._fed, True
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -110,7 +133,7 @@ class Connection(asyncio.Protocol):
                 return
             self.closed = True  # the answer was whole, what followed it was not
         if self._complete:
-            self._finish(now)
+            self._finish(now, data if first else b"")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Finish, send again or fail the request under way."""
@@ -163,31 +186,35 @@ class Connection(asyncio.Protocol):
             self._whole = (self._status, self._headers, self._body)
             self._keep = self._parser.should_keep_alive()  # the parser forgets it after this message
 
-    def _finish(self, now: int) -> None:
-        done, request = cast(Done, self._done), self._request
+    def _finish(self, now: int, data: bytes = b"") -> None:
+        """Hand over the answer; data: all of it, when it came in one piece."""
+        done, request = cast(Done, self._done), cast(Request, self._request)
         status, headers, parts = self._whole
         body = parts[0] if len(parts) == 1 else b"".join(parts)
-        response = Response(status, headers, body, now)
         self._done = self._request = None
+        self._fed = self._complete = self._in_body = False
         self.started_ns = 0
-        if request is not None and request.method == "HEAD":
+        head_only = request.method == "HEAD"
+        if head_only:
             self._parser = httptools.HttpResponseParser(self)  # the old one still waits for a body
         if self._keep and not self.closed:
             self.reused = True
+            if data and not head_only:
+                self._driver.heads.learn(data, status, headers, body)
             self._driver.connection_free(self)
         else:
             self.abort()
-        done(response)
+        done(Response(status, headers, body, now))
 
     def _lost(self, exc: Exception | None = None) -> None:
         """Answer for a connection that went away under a request."""
         request, done = self._request, self._done
-        if self.reused and not self._got_bytes and request is not None and done is not None:
+        if self.reused and not self._fed and request is not None and done is not None:
             self._done = self._request = None
             self.started_ns = 0
             self._driver.send_again(request, done)
             return
-        when = "while it answered" if self._got_bytes else "before it answered"
+        when = "while it answered" if self._fed else "before it answered"
         self.fail(f"the server closed the connection {when}{f': {exc}' if exc else ''}")
 
     def fail(self, error: str) -> None:

@@ -14,10 +14,12 @@ from contextlib import suppress
 
 from sentinel.drivers.connection import Connection
 from sentinel.drivers.driver import Done, Request, Response
+from sentinel.drivers.heads import Heads
 from sentinel.errors import TargetError
 from sentinel.target import HttpTarget
 
 _SWEEP_S = 0.1
+_SWEEP_NS = 100_000_000
 
 
 class HttpDriver:
@@ -37,6 +39,8 @@ class HttpDriver:
         self._idle_max = idle_max
         self._spread = spread
         self._turn = 0 if spread else -1
+        self.heads = Heads()
+        self.now_ns = 0  # as of the last sweep
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
         self._connecting: set[asyncio.Task[Connection]] = set()
@@ -49,6 +53,7 @@ class HttpDriver:
     async def open(self) -> None:
         """Connect once, so that a dead target is known before the run; the connection is kept for it."""
         self._loop = asyncio.get_running_loop()
+        self.now_ns = time.monotonic_ns()
         try:
             if self.target.socket_path is None:
                 await self._resolve()
@@ -163,8 +168,9 @@ class HttpDriver:
         self._send_fresh(request, done)
 
     def _sweep(self) -> None:
-        """Give up requests that have waited longer than the time-out."""
-        limit = time.monotonic_ns() - self._timeout_ns
+        """Give up requests that have waited longer than the time-out; it takes up to two sweeps to notice."""
+        self.now_ns = time.monotonic_ns()
+        limit = self.now_ns - self._timeout_ns - _SWEEP_NS
         for connection in [one for one in self._open if one.started_ns and one.started_ns < limit]:
             self.counters["timeouts"] += 1
             connection.fail(f"no answer within {self._timeout_ns / 1e9:g} s")

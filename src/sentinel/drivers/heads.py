@@ -1,0 +1,52 @@
+"""Heads of answers that came before: a server says the same few over and over, so each is parsed only once.
+
+Nothing here knows HTTP's grammar. What a head means is what httptools made of the very same bytes; a head is
+remembered only when it alone decides where its answer ends.
+"""
+
+from __future__ import annotations
+
+_END = b"\r\n\r\n"
+_MOST = 1024  # heads kept; a server that puts a clock or a counter into each one fills that in no time
+
+
+class Head:
+    """Hold one head and what it means: `size` bytes long, `whole` with the body that follows it."""
+
+    __slots__ = ("headers", "raw", "size", "status", "whole")
+
+    def __init__(self, raw: bytes, status: int, headers: list[tuple[bytes, bytes]], length: int) -> None:
+        self.raw = raw
+        self.status = status
+        self.headers = headers
+        self.size = len(raw)
+        self.whole = self.size + length
+
+
+NO_HEAD = Head(b"", 0, [], -1)
+
+
+class Heads:
+    """Remember the heads of whole answers that leave their connection usable."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Head] = {}
+
+    def find(self, data: bytes) -> Head | None:
+        """Give the head that these bytes begin with, if it is known and they are exactly its answer."""
+        head = self._known.get(data[: data.find(_END) + 4])
+        return head if head is not None and head.whole == len(data) else None
+
+    def learn(self, data: bytes, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Remember the head of an answer that is whole, came in one piece and was not one to HEAD."""
+        size = data.find(_END) + 4
+        if (
+            size < 4
+            or size + len(body) != len(data)
+            or any(name == b"transfer-encoding" for name, _ in headers)
+        ):
+            return  # chunks, a preface (1xx), or something stranger: not for the head alone to decide
+        if len(self._known) >= _MOST:
+            self._known.clear()
+        raw = data[:size]
+        self._known[raw] = Head(raw, status, headers, len(body))
