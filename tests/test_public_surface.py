@@ -27,7 +27,7 @@ PUBLIC = {
         "StoreUnavailable",
     ),
 }
-TESTING = {"ManualClock", "StoreContract", "AsyncStoreContract", "worst_window"}
+TESTING = {"ManualClock", "StoreContract", "AsyncStoreContract", "Witness", "worst_window"}
 
 MODULES_AFTER_IMPORT = """
 import json, sys

@@ -146,7 +146,7 @@ def _begun(plan: AuditPlan, rows: Mapping[str, list[Row]]) -> int:
 def _behind(act: Act, rows: list[Row]) -> list[int]:
     """Return, request by request in order of sending, the instant it was sent less that it was planned
     for."""
-    sent = sorted(seen.sent_ns for _, _, seen in rows)
+    sent = sorted(seen.sent_ns if seen.left_ns is None else seen.left_ns for _, _, seen in rows)
     return [at - planned for at, (planned, _) in zip(sent, act.sends, strict=False)]
 
 

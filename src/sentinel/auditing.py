@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sentinel.audit import AuditResult, Row, evaluate
 from sentinel.audit_plan import plan_audit
@@ -17,6 +17,7 @@ from sentinel.promise import ClockTrust, Promise
 from sentinel.quiet import quiet
 from sentinel.runner import new_loop
 from sentinel.waker import Waker
+from sentinel.witness import Witness
 
 BEGINS_IN_S = 0.05  # run_audit sends nothing earlier
 
@@ -26,7 +27,8 @@ class AuditSettings:
     """Set how an audit is made; see `plan_audit` and `evaluate` for ranges.
 
     single_key: the target tells callers apart no further. fresh: no key was used before. judge_refusals: no
-    other limit or penalty refuses. seed: of the random spacings.
+    other limit or penalty refuses. seed: of the random spacings. witness: believes the instants of decision
+    that the target tells and signs, and insists on them.
     """
 
     budget_s: float = 60.0
@@ -37,6 +39,7 @@ class AuditSettings:
     judge_refusals: bool = True
     clock: ClockTrust | None = None
     seed: int = 0
+    witness: Witness | None = None
 
 
 def audit(
@@ -72,17 +75,25 @@ async def _audit(
             wall_s=time.time() + BEGINS_IN_S,
             single_key="only" if settings.single_key else None,
         )
-        probe = Probe(driver, request)
+        witness = settings.witness
+        probe = Probe(driver, request, narrow=None if witness is None else witness.narrow)
         prefix = f"audit-{secrets.token_hex(4)}/"
+        if witness is not None:
+            await probe(prefix + "witness")  # so that a wrong secret is known before the traffic
+            witness.check()
         with quiet(), Waker() as wake:
             rows = await run_audit(plan, probe, key_prefix=prefix, wake=wake, progress=progress)
     finally:
         await driver.close()
     doubtful: list[Row] = [("sent twice", key.removeprefix(prefix), seen) for key, seen in probe.doubtful]
-    return evaluate(
+    result = evaluate(
         plan,
         (*rows, *doubtful),
         clock=settings.clock,
         judge_refusals=settings.judge_refusals,
         fresh=settings.fresh,
     )
+    if witness is None:
+        return result
+    witness.check()
+    return replace(result, strength=(*result.strength, witness.words))

@@ -29,7 +29,8 @@ class Observation(NamedTuple):
 
     Instants are nanoseconds of one monotonic clock. `admitted` is None when the request got no usable answer;
     `retry_after_s` is what the refusal announced, in seconds; `status` is the protocol's own code (0: no
-    answer).
+    answer). Where more is known of the decision, `sent_ns` and `done_ns` are the closest instants around it,
+    and `left_ns` is when the request left its sender.
 
     >>> Observation(sent_ns=0, done_ns=1_500_000, admitted=False, retry_after_s=2.0, status=429).retry_after_s
     2.0
@@ -40,6 +41,7 @@ class Observation(NamedTuple):
     admitted: bool | None
     retry_after_s: float | None = None
     status: int = 0
+    left_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 
 from sentinel.drivers.driver import Driver, Request, Response
 from sentinel.observations import Observation
+from sentinel.witness import Narrow
 
 REFUSED = frozenset({429})
 
@@ -20,16 +21,23 @@ class Probe:
     `request` makes the request of a key; `refused` are the statuses that mean a refusal (429). Any other
     answer below 500 was let through by the limiter, whatever the application then said; none, or one from
     500 on, is unknown. A driver that had to send something twice may have spent two admissions on one:
-    `doubtful` lists the extra observations that account for it, and belongs to the rows of an audit.
+    `doubtful` lists the extra observations that account for it, and belongs to the rows of an audit. `narrow`
+    brings an observation closer to the decision by what the answer tells.
     """
 
     def __init__(
-        self, driver: Driver, request: Callable[[str], Request], *, refused: Collection[int] = REFUSED
+        self,
+        driver: Driver,
+        request: Callable[[str], Request],
+        *,
+        refused: Collection[int] = REFUSED,
+        narrow: Narrow | None = None,
     ) -> None:
         self.doubtful: list[tuple[str, Observation]] = []
         self._driver = driver
         self._request = request
         self._refused = frozenset(refused)
+        self._narrow = narrow
 
     async def __call__(self, key: str) -> Observation:
         """Send one request and wait for its answer."""
@@ -45,7 +53,8 @@ class Probe:
         ):  # perhaps another's; counted for the limiter either way
             self.doubtful.append((key, Observation(sent_ns, done_ns, None)))
         if response.status in self._refused:
-            return Observation(sent_ns, done_ns, False, response.retry_after(), response.status)
-        return Observation(
-            sent_ns, done_ns, True if 0 < response.status < 500 else None, None, response.status
-        )
+            seen = Observation(sent_ns, done_ns, False, response.retry_after(), response.status)
+        else:
+            passed = True if 0 < response.status < 500 else None
+            seen = Observation(sent_ns, done_ns, passed, None, response.status)
+        return seen if self._narrow is None else self._narrow(seen, response)

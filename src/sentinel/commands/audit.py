@@ -30,6 +30,7 @@ from sentinel.report.parts import audit_document, promise_settings
 from sentinel.report.terminal import show_experiment
 from sentinel.run import JsonObject
 from sentinel.target import AppTarget, parse_target
+from sentinel.witness import Witness
 from threshold import Rate
 
 SPREAD = 16
@@ -77,6 +78,13 @@ STRANGERS_DRIFT_PPM = 500  # what NTP may do to one clock beside another
     is_flag=True,
     help="Judge no refusals, because other limits or penalties may refuse as well.",
 )
+@click.option(
+    "--witness-secret",
+    metavar="SECRET",
+    envvar="SENTINEL_WITNESS_SECRET",
+    show_envvar=True,
+    help="Believe the instants of decision that the target tells and signs by this, and insist on them.",
+)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1))
 @options.files("json", "html", "junit", "md")
 @options.history
@@ -95,6 +103,7 @@ def audit_command(
     duration: float,
     rate: float,
     only_over_admission: bool,
+    witness_secret: str | None,
     seed: int,
     json_file: Path | None,
     html_file: Path | None,
@@ -135,6 +144,7 @@ def audit_command(
         judge_refusals=not only_over_admission,
         clock=ClockTrust() if local else ClockTrust(drift_ppm=STRANGERS_DRIFT_PPM),
         seed=seed,
+        witness=_witness(witness_secret, told=target is not None and local),
     )
     what = target or limiter or ""
     about: JsonObject = {"method": method, "path": path, "headers": headers_kept(given)} if target else {}
@@ -157,6 +167,17 @@ def audit_command(
     return result.exit_code
 
 
+def _witness(secret: str | None, *, told: bool) -> Witness | None:
+    if secret is None:
+        return None
+    if not told:
+        raise ConfigurationError(
+            "witness secret is for an app on this machine, whose answers can tell and whose clock is ours; "
+            "leave it out"
+        )
+    return Witness(secret)
+
+
 def _settings(settings: AuditSettings) -> JsonObject:
     """Give what is kept of the settings."""
     return {
@@ -165,6 +186,7 @@ def _settings(settings: AuditSettings) -> JsonObject:
         "single_key": settings.single_key,
         "judge_refusals": settings.judge_refusals,
         "drift_ppm": settings.clock.drift_ppm if settings.clock else 0,
+        "witnessed": settings.witness is not None,
         "seed": settings.seed,
     }
 

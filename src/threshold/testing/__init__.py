@@ -3,5 +3,6 @@
 from .audit import worst_window
 from .clock import ManualClock
 from .contract import AsyncStoreContract, StoreContract
+from .witness import Witness
 
-__all__ = ["AsyncStoreContract", "ManualClock", "StoreContract", "worst_window"]
+__all__ = ["AsyncStoreContract", "ManualClock", "StoreContract", "Witness", "worst_window"]

@@ -135,6 +135,38 @@ def test_answers_that_differ_are_not_compared(sentinel: Sentinel, tmp_path: Path
     assert said.status == 1 and "answers 200 with its limiter and 404 without" in said.err
 
 
+WITNESSED = """
+from threshold import MemoryStore, Policy, TokenBucket
+from threshold.testing import Witness
+from threshold.wsgi import ThresholdMiddleware
+
+def plain(environ, start_response):
+    start_response("200 OK", [])
+    return [b"ok"]
+
+witness = Witness("known to nobody else")
+policy = Policy(edge=TokenBucket("50/second", burst=20))
+told = witness.wsgi(ThresholdMiddleware(plain, policy=policy, store=witness.store(MemoryStore())))
+"""
+
+
+def test_told_instants_of_decision_are_believed_with_the_secret_only(
+    sentinel: Sentinel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "told_app.py").write_text(WITNESSED)
+    words = ["audit", "--limit", "50/s", "--burst", "20", "--duration", "2s"]
+    monkeypatch.setenv("SENTINEL_WITNESS_SECRET", "known to nobody else")
+    said = sentinel(*words, "--target", "told_app:told", "--json", "a.json")
+    assert said.status == 0, said.out + said.err
+    assert "the limiter told and signed when it decided" in " ".join(said.out.split())
+    text = Path("a.json").read_text()
+    assert json.loads(text)["experiment"]["config"]["witnessed"] and "nobody" not in text
+    said = sentinel(*words, "--target", "told_app:told", "--witness-secret", "not the same secret")
+    assert said.status == 1 and "not signed by this witness secret" in said.err
+    said = sentinel(*words, "--limiter", "memory:")
+    assert said.status == 1 and "witness secret is for an app on this machine" in said.err
+
+
 WSGI = """
 from threshold import MemoryStore, Policy, TokenBucket
 from threshold.wsgi import ThresholdMiddleware
