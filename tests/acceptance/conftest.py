@@ -19,6 +19,18 @@ import pytest
 import uvicorn
 
 
+@pytest.fixture(scope="session", autouse=True)
+def whole_demo(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str] | None]:
+    """Begin the demo before the first test, if some test will ask for it: it waits for most of its 20 s."""
+    if not any(item.path.name == "test_the_demo.py" for item in request.session.items):
+        yield None
+        return
+    command = [sys.executable, "-m", "threshold.cli", "demo", "--json", "--pairs", "200"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        yield process
+        process.terminate()
+
+
 @contextmanager
 def serving(app: Any, **options: Any) -> Iterator[int]:
     """Serve an ASGI app with uvicorn on a port of its own; yield the port."""

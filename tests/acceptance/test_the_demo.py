@@ -20,10 +20,10 @@ COMMAND = [sys.executable, "-m", "threshold.cli", "demo"]
 
 
 @pytest.fixture(scope="module")
-def report() -> dict[str, object]:
-    done = subprocess.run([*COMMAND, "--json", "--pairs", "200"], capture_output=True, timeout=120)
-    assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
-    data = json.loads(done.stdout)
+def report(whole_demo: subprocess.Popen[str]) -> dict[str, object]:
+    out, err = whole_demo.communicate(timeout=120)
+    assert whole_demo.returncode == 0, out + err
+    data = json.loads(out)
     assert isinstance(data, dict)
     return data
 
