@@ -146,10 +146,10 @@ def test_two_segments_run_by_hand_and_merged_give_the_counts_of_one_run(
 ) -> None:
     (tmp_path / "merged.toml").write_text(MERGED)
     words = ["run", "merged.toml", "--target", blog, "--no-save"]
-    assert sentinel(*words, "--record", "whole.json", "--json", "whole-report.json").status == 0
     halves = [
         start(*words, "--segment", f"{index}/2", "--start-at", "+2s", "--record", "-") for index in (0, 1)
     ]
+    assert sentinel(*words, "--record", "whole.json", "--json", "whole-report.json").status == 0
     for index, half in enumerate(halves):
         out, err = half.communicate(timeout=30)
         assert half.returncode == 0, err

@@ -1,20 +1,32 @@
-"""`sentinel run` from the outside: files, exit statuses, Ctrl-C, and every way to be refused."""
+"""`sentinel run` from the outside: files, exit statuses, Ctrl-C, and every way to be refused.
+
+The runs that end by themselves all begin before the first test, each in a process and a folder of its own:
+they wait most of the time. The processes are forks of this one, which has imported everything already.
+"""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import re
 import signal
 import socket
 import sqlite3
-import time
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
+from sentinel.commands import cli
+from sentinel.commands.exits import invoke
+
+FORK = multiprocessing.get_context("fork")
 Sentinel = Callable[..., Any]
 Start = Callable[..., Any]
 
@@ -31,26 +43,106 @@ blog-list = 1
 """
 
 
+ONE_USER = SCENARIO + "[users]\ncount = 1\n"
+EXCESS = ["--check", "excess = 0", "--limit", "100/minute", "--algorithm", "sliding-window"]
+SLOW_APP = """
+import time
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        raise RuntimeError
+    time.sleep(0.02)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+"""
+FORMS = ("json", "html", "junit", "md")
+RUNS: dict[str, tuple[str, list[str]]] = {
+    "every report": (SCENARIO, [word for form in FORMS for word in (f"--{form}", f"out/report.{form}")]),
+    "two seconds": (SCENARIO, ["--no-save", "--duration", "2s"]),
+    "one more check": (SCENARIO, ["--check", "throughput > 500/s"]),
+    "spike": (
+        SCENARIO,
+        ["--no-save", "--profile", "spike", "--duration", "2s", "--rate", "20/s", "--json", "report.json"],
+    ),
+    "in this process": (SCENARIO, ["--no-save", "--target", "threshold.demo.blog:bare"]),
+    "closed": (SCENARIO, ["--no-save", "--closed", "--users", "3"]),
+    "over the limit": (ONE_USER.replace("rate = 100", "rate = 160"), EXCESS),
+    "at the limit": (ONE_USER, EXCESS),
+    "overloaded": (SCENARIO.replace('"p95 < 9 s"', '"p95 < 5 ms"'), ["--target", "slow_app:app"]),
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that has ended."""
+
+    status: int
+    out: str
+    err: str
+    folder: Path
+
+
+def go(folder: Path, words: list[str]) -> None:
+    """Run the command in a folder that keeps its history and what it says; the target of a process."""
+    os.chdir(folder)
+    os.environ.update(SENTINEL_DB=str(folder / "history.db"), COLUMNS="120")
+    sys.path.insert(0, str(folder))
+    with (
+        Path("out.txt").open("w") as out,
+        Path("err.txt").open("w") as err,
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        status = invoke(cli, words)
+    sys.exit(int(status))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ended(blog: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Ended]]:
+    """Begin the runs of the table; the function that is returned waits for the end of one."""
+    started = {}
+    for name, (text, words) in RUNS.items():
+        folder = tmp_path_factory.mktemp("run")
+        written(folder, text)
+        (folder / "slow_app.py").write_text(SLOW_APP)
+        command = ["run", "readers.toml", "--target", blog, *words]
+        process = FORK.Process(target=go, args=(folder, command))
+        process.start()
+        started[name] = process, folder
+
+    def wait(name: str) -> Ended:
+        process, folder = started[name]
+        process.join(60)
+        assert process.exitcode is not None, f"{name} still runs after a minute"
+        out, err = ((folder / name).read_text() for name in ("out.txt", "err.txt"))
+        return Ended(process.exitcode, out, err, folder)
+
+    yield wait
+    for process, _ in started.values():
+        process.kill()
+        process.join()
+        process.close()
+
+
 def written(folder: Path, text: str = SCENARIO, name: str = "readers.toml") -> str:
     (folder / name).write_text(text)
     return name
 
 
-def test_a_run_passes_and_writes_every_report_and_the_history(
-    sentinel: Sentinel, blog: str, tmp_path: Path
-) -> None:
-    files = {kind: tmp_path / f"out/report.{kind}" for kind in ("json", "html", "junit", "md")}
-    options = [word for kind, path in files.items() for word in (f"--{kind}", str(path))]
-    said = sentinel("run", written(tmp_path), "--target", blog, *options)
+Waiting = Callable[[str], Ended]
+
+
+def test_a_run_passes_and_writes_every_report_and_the_history(ended: Waiting) -> None:
+    said = ended("every report")
     assert said.status == 0, said.out + said.err
     assert "PASSED" in said.out.splitlines()[-2]
+    files = {form: said.folder / f"out/report.{form}" for form in FORMS}
     document = json.loads(files["json"].read_text())
     assert document["total"]["counts"] == {"ok": 100, "denied": 0, "shed": 0, "error": 0}
     suites = ElementTree.parse(files["junit"]).getroot()
     assert suites.get("failures") == "0" and int(suites.get("tests", "0")) >= 2
     assert files["html"].read_text().startswith("<!doctype html>")
     assert "✅ sentinel: readers" in files["md"].read_text()
-    with sqlite3.connect(tmp_path / "history.db") as history:
+    with sqlite3.connect(said.folder / "history.db") as history:
         assert history.execute("SELECT name, status, requests FROM runs").fetchall() == [
             ("readers", "complete", 100)
         ]
@@ -58,80 +150,72 @@ def test_a_run_passes_and_writes_every_report_and_the_history(
     history.close()
 
 
-def test_a_plain_line_per_second_where_there_is_no_terminal(
-    sentinel: Sentinel, blog: str, tmp_path: Path
-) -> None:
-    said = sentinel("run", written(tmp_path), "--target", blog, "--no-save", "--duration", "2s")
+def test_a_plain_line_per_second_where_there_is_no_terminal(ended: Waiting) -> None:
+    said = ended("two seconds")
     lines = re.findall(r"^ +(\d+) s  steady: (\d+) planned, \d+ answered, 0 failed", said.out, re.MULTILINE)
     assert [int(second) for second, _ in lines] == [1, 2]
     assert [int(planned) for _, planned in lines] == [100, 100]
-    assert not (tmp_path / "history.db").exists()
+    assert not (said.folder / "history.db").exists()
 
 
-def test_a_check_on_the_command_line_that_does_not_hold_fails_the_run(
-    sentinel: Sentinel, blog: str, tmp_path: Path
-) -> None:
-    said = sentinel("run", written(tmp_path), "--target", blog, "--check", "throughput > 500/s")
+def test_a_check_on_the_command_line_that_does_not_hold_fails_the_run(ended: Waiting) -> None:
+    said = ended("one more check")
     assert said.status == 2
     assert "FAILED: 1 of 3 criteria do not hold: throughput > 500/s" in " ".join(said.out.split())
 
 
-def test_profile_duration_and_rate_replace_the_load(sentinel: Sentinel, blog: str, tmp_path: Path) -> None:
-    out = tmp_path / "report.json"
-    words = ["--profile", "spike", "--duration", "2s", "--rate", "20/s", "--json", str(out)]
-    said = sentinel("run", written(tmp_path), "--target", blog, "--no-save", *words)
-    assert said.status == 0, said.err
-    document = json.loads(out.read_text())
+def test_profile_duration_and_rate_replace_the_load(ended: Waiting) -> None:
+    said = ended("spike")
+    assert said.status == 0, said.out + said.err
+    document = json.loads((said.folder / "report.json").read_text())
     assert [phase["name"] for phase in document["phases"]] == ["warm-up", "spike", "cool-down"]
     assert document["total"]["requests"] == round(20 * 2 * (0.7 + 10 * 0.3))
 
 
-def test_an_application_in_this_process_is_a_target(sentinel: Sentinel, tmp_path: Path) -> None:
-    said = sentinel("run", written(tmp_path), "--target", "threshold.demo.blog:bare", "--no-save")
+def test_an_application_in_this_process_is_a_target(ended: Waiting) -> None:
+    said = ended("in this process")
     assert said.status in (0, 4), said.out + said.err  # 4: this process was too busy to send in time
     assert "100" in said.out
 
 
-def test_the_closed_model_labels_itself(sentinel: Sentinel, blog: str, tmp_path: Path) -> None:
-    words = ["--closed", "--users", "3", "--no-save"]
-    said = sentinel("run", written(tmp_path), "--target", blog, *words)
+def test_the_closed_model_labels_itself(ended: Waiting) -> None:
+    said = ended("closed")
     assert said.status == 0, said.out + said.err
     assert "under-reported" in said.out and "closed model" in said.out
 
 
-EXCESS = ["--check", "excess = 0", "--limit", "100/minute", "--algorithm", "sliding-window"]
+def test_requests_over_a_limit_that_were_let_through_are_proven_and_fail_the_run(ended: Waiting) -> None:
+    said = ended("over the limit")
+    assert said.status == 2 and "60 proven" in said.out, said.out + said.err
+    said = ended("at the limit")
+    assert said.status == 0 and "0 proven" in said.out, said.out + said.err
 
 
-def test_requests_over_a_limit_that_were_let_through_are_proven_and_fail_the_run(
-    sentinel: Sentinel, blog: str, tmp_path: Path
-) -> None:
-    one_user = SCENARIO + "[users]\ncount = 1\n"
-    said = sentinel(
-        "run", written(tmp_path, one_user.replace("rate = 100", "rate = 160")), "--target", blog, *EXCESS
-    )
-    assert said.status == 2 and "60 proven" in said.out
-    said = sentinel("run", written(tmp_path, one_user), "--target", blog, *EXCESS)
-    assert said.status == 0 and "0 proven" in said.out
+def test_a_run_whose_generator_could_not_keep_up_is_void_and_says_so(ended: Waiting) -> None:
+    said = ended("overloaded")
+    assert said.status == 4 and "VOID, this run proves nothing" in " ".join(said.out.split())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_or_a_plain_kill_ends_a_run_cleanly_with_a_partial_report(
-    start: Start, blog: str, tmp_path: Path, number: signal.Signals
+    start: Start, blog: str, tmp_path: Path
 ) -> None:
-    process = start(
-        "run", "multi-tenant", "--target", blog, "--duration", "60s", "--rate", "90", "--json", "report.json"
-    )
-    for line in process.stdout:
-        if re.match(r" +2 s", line):
-            break
-    process.send_signal(number)
-    out, err = process.communicate(timeout=20)
-    assert process.returncode == 0, out + err
-    assert "stopped early" in " ".join(out.split())
-    document = json.loads((tmp_path / "report.json").read_text())
-    assert document["run"]["status"] == "partial" and document["total"]["requests"] > 40
-    counters = document["run"]["counters"]
-    assert counters["cleaned"] > 0 and counters["left_behind"] == 0
+    words = ["run", "multi-tenant", "--target", blog, "--duration", "60s", "--rate", "90"]
+    stopped = {
+        number: start(*words, "--json", f"{number.name}.json") for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    for number, process in stopped.items():
+        for line in process.stdout:
+            if re.match(r" +2 s", line):
+                break
+        process.send_signal(number)
+    for number, process in stopped.items():
+        out, err = process.communicate(timeout=20)
+        assert process.returncode == 0, out + err
+        assert "stopped early" in " ".join(out.split())
+        document = json.loads((tmp_path / f"{number.name}.json").read_text())
+        assert document["run"]["status"] == "partial" and document["total"]["requests"] > 40
+        counters = document["run"]["counters"]
+        assert counters["cleaned"] > 0 and counters["left_behind"] == 0
 
 
 @pytest.mark.soak
@@ -262,25 +346,6 @@ def test_other_peoples_machines_need_to_be_allowed_by_name_and_public_ones_by_fl
 def test_what_is_no_target_is_refused(sentinel: Sentinel, target: str) -> None:
     said = sentinel("run", "smoke", "--target", target)
     assert said.status == 1 and "target is" in said.err
-
-
-def test_a_run_whose_generator_could_not_keep_up_is_void_and_says_so(
-    sentinel: Sentinel, tmp_path: Path
-) -> None:
-    (tmp_path / "slow_app.py").write_text(
-        "import time\n"
-        "async def app(scope, receive, send):\n"
-        "    if scope['type'] == 'lifespan':\n"
-        "        raise RuntimeError\n"
-        "    time.sleep(0.02)\n"
-        "    await send({'type': 'http.response.start', 'status': 200, 'headers': []})\n"
-        "    await send({'type': 'http.response.body', 'body': b''})\n"
-    )
-    begun = time.monotonic()
-    tight = SCENARIO.replace('"p95 < 9 s"', '"p95 < 5 ms"')
-    said = sentinel("run", written(tmp_path, tight), "--target", "slow_app:app")
-    assert said.status == 4 and "VOID, this run proves nothing" in " ".join(said.out.split())
-    assert time.monotonic() - begun < 20
 
 
 def test_help_and_version_are_there(sentinel: Sentinel) -> None:
