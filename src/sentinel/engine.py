@@ -10,24 +10,23 @@ import asyncio
 import math
 import time
 from datetime import UTC, datetime
-from functools import partial
 
 import numpy as np
 
 from sentinel.agenda import Agenda
 from sentinel.cleanup import clean_up
-from sentinel.draws import Draws, opening, openings
+from sentinel.crowd import Crowd
+from sentinel.draws import openings
 from sentinel.drivers.driver import Driver
 from sentinel.errors import ConfigurationError
 from sentinel.options import Options, Run
 from sentinel.pacer import Schedule, schedule
-from sentinel.player import Player, closed_user
+from sentinel.player import Player
 from sentinel.quiet import quiet, sweep
 from sentinel.recorder import Listener, Recorder
 from sentinel.scenario import Scenario
 from sentinel.script import write_scripts
 from sentinel.sender import Sender
-from sentinel.strand import FAILED
 from sentinel.tally import make_record
 from sentinel.users import Users
 from sentinel.void import lag_limit_ns
@@ -35,7 +34,6 @@ from sentinel.void import lag_limit_ns
 NS = 1_000_000_000
 HEAD_START_NS = 20_000_000  # between being ready and the first intended instant
 HOUSEKEEPING_S = 0.1
-OPENINGS = 1 << 16  # of sessions of the closed model, worked out ahead for all users together
 
 
 class Engine:
@@ -80,8 +78,6 @@ class Engine:
         self._beat_number = -1
         self._last_beat = (0.0, 0.0, 0.0)
         self._samples: list[tuple[int, int]] = []
-        self._present = 0.0  # users that a closed load wants, asked for a hundred times a second
-        self._asked_ns = 0
 
     def stop(self) -> None:
         """End the run early but cleanly: no new requests, and the record says "partial"."""
@@ -147,7 +143,7 @@ class Engine:
         arriving = openings(seed, segment.index, segment.count, 1024)
         agenda.begin(self._plan, arriving, start_ns, start_ns + round(self.scenario.load.duration_s * NS))
         if self._plan is None:
-            self._launch_users()
+            Crowd(self.scenario, segment, self._player, agenda).enter(start_ns)
         self._mark_ns, self._mark_cpu_ns = start_ns, time.thread_time_ns()
         wait_s = self.scenario.timeout_s if self.options.drain_s is None else self.options.drain_s
         while not (agenda.over and not agenda.strands):
@@ -179,30 +175,6 @@ class Engine:
             self._beat_number = max((now - self._start_ns) // NS - 1, self._beat_number + 1)
             self._mark_ns, self._mark_cpu_ns, self._samples = now, cpu, []
         self._recorder.beat(max(self._beat_number, 0), *self._last_beat, self._counters())
-
-    def _launch_users(self) -> None:
-        """Start the users of the closed model, each at a moment of its own that follows from the seed."""
-        scenario, segment, start_ns = self.scenario, self.options.segment, self._start_ns
-        count, think_ns = round(scenario.concurrency), round(scenario.pace_s * NS)
-        spread_ns = min(max(think_ns, NS // 10), round(scenario.load.duration_s * NS) // 10)
-        for number in range(segment.index, count, segment.count):
-            begin_ns = start_ns + round(Draws(opening(scenario.seed, -1 - number)).share() * spread_ns)
-            turns = openings(scenario.seed, number, count, max(8, min(OPENINGS // count, 128)))
-            wait = partial(self._stay_away, number)
-            self._agenda.launch_session(
-                closed_user(self._player, self._agenda, turns, begin_ns, think_ns, wait)
-            )
-
-    def _stay_away(self, number: int, now: int) -> int:
-        """Tell a user of the closed model until when the load does not want it."""
-        if self._agenda.over:
-            return FAILED
-        if now >= self._asked_ns:
-            if now >= self._agenda.end_ns:
-                return FAILED
-            self._present = self.scenario.load.rate_at((now - self._start_ns) / NS)
-            self._asked_ns = now + NS // 100
-        return 0 if number < self._present else now + NS // 20
 
     def _unsent(self) -> np.typing.NDArray[np.int64]:
         return np.array(self._agenda.unstarted() + self._sender.unsent(), np.int64)

@@ -6,7 +6,7 @@ Flows yield commands and never touch a clock, a socket or a loop; the engine car
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import accumulate
 from typing import Protocol
 
@@ -111,36 +111,3 @@ class Player:
             if outcome != OK:
                 return FAILED
         return at_ns
-
-
-def closed_user(
-    player: Player,
-    stage: Stage,
-    turns: Iterator[Opening],
-    start_ns: int,
-    think_ns: int,
-    wait: Callable[[int], int],
-) -> Flow:
-    """Be one user of the closed model: sessions one after another, with a pause between them, until it is
-    over.
-
-    turns: the openings of its sessions. start_ns: when to begin. wait: given the instant, says until when to
-    stay away: 0 to start a session at once, FAILED to leave for good.
-    """
-    at_ns = start_ns
-    yield stage.pause(at_ns)
-    while (until := wait(at_ns)) != FAILED:
-        if until:
-            at_ns = until
-            yield stage.pause(until)
-            continue
-        session = player.session(next(turns), at_ns)
-        if isinstance(session, Call):
-            _, ended_ns = yield session
-        else:
-            ended_ns = yield from session
-        at_ns = ended_ns if ended_ns > at_ns else stage.now()  # it failed, or nothing was sent
-        if think_ns:
-            at_ns += think_ns
-            yield stage.pause(at_ns)
-    return at_ns

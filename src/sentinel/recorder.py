@@ -259,23 +259,25 @@ class Recorder:
 
 
 def _count(totals: dict[int, int], seconds: Ints) -> None:
-    values, counts = np.unique(seconds, return_counts=True)
-    for second, count in zip(values.tolist(), counts.tolist(), strict=True):
-        totals[second] = totals.get(second, 0) + count
+    if seconds.size:
+        first = int(seconds.min())
+        for second, count in enumerate(np.bincount(seconds - first).tolist(), first):
+            if count:
+                totals[second] = totals.get(second, 0) + count
 
 
 def _histograms(
     second: Ints, code: Ints, first: Ints, other: Ints | None = None
 ) -> dict[tuple[int, int], tuple[Histogram, Histogram]]:
     """Split samples by second and code, and count each part in a histogram (or two)."""
-    order = np.lexsort((code, second))
-    keys = np.stack((second[order], code[order]))
-    edges = np.flatnonzero(np.any(np.diff(keys, axis=1) != 0, axis=0)) + 1
-    parts = np.split(order, edges)
+    base, codes = int(second.min()), int(code.max()) + 1
+    keys = ((second - base) * codes + code).astype(np.int32)
+    order = np.argsort(keys, kind="stable")
     made = {}
-    for part in parts:
+    for part in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
         pair = (Histogram(first[part]), Histogram(() if other is None else other[part]))
-        made[int(second[part[0]]), int(code[part[0]])] = pair
+        at, series = divmod(int(keys[part[0]]), codes)
+        made[base + at, series] = pair
     return made
 
 

@@ -118,7 +118,7 @@ class Connection(asyncio.Protocol):
         self.started_ns = 0
         self.reused = True
         self._driver.connection_free(self)
-        done(Response(head.status, head.headers, data[head.size :], now))
+        self._driver.answered(done, Response(head.status, head.headers, data[head.size :], now))
 
     def _parse(self, data: bytes, now: int) -> None:
         first, self._fed = not self._fed, True
@@ -204,7 +204,7 @@ class Connection(asyncio.Protocol):
             self._driver.connection_free(self)
         else:
             self.abort()
-        done(Response(status, headers, body, now))
+        self._driver.answered(done, Response(status, headers, body, now))
 
     def _lost(self, exc: Exception | None = None) -> None:
         """Answer for a connection that went away under a request."""
