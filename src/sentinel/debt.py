@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sentinel.findings import SHOWN, Accusation, Finding
-from sentinel.observations import ADMITTED, REFUSED, IntArray, Observations, earlier
+from sentinel.observations import ADMITTED, REFUSED, IntArray, Observations, earlier, in_order
 from sentinel.promise import Bucket, ClockTrust, Window
 from sentinel.scale import PPM, Scale
 
@@ -24,7 +24,10 @@ class _Consumed:
     @classmethod
     def of(cls, rows: Observations, base: int) -> _Consumed:
         possible, certain = rows.outcome != REFUSED, rows.outcome == ADMITTED
-        return cls(np.sort(rows.sent_ns[possible] - base), np.sort(rows.done_ns[certain] - base))
+        return cls(
+            in_order(rows.sent_ns[possible] - base),
+            in_order(rows.done_ns[certain] - base),
+        )
 
     def sent_by(self, instants: IntArray) -> IntArray:
         return np.searchsorted(self.sent, instants, "right").astype(np.int64)

@@ -66,17 +66,13 @@ class Observations:
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        lengths = {
-            len(self.sent_ns),
-            len(self.done_ns),
-            len(self.outcome),
-            len(self.key),
-            len(self.retry_after_ns),
-        }
-        if len(lengths) != 1:
-            raise ConfigurationError(f"observations: all columns must have one length, got {sorted(lengths)}")
-        if len(self) and bool(np.any(self.done_ns < self.sent_ns)):
-            row = int(np.argmax(self.done_ns < self.sent_ns))
+        columns = (self.sent_ns, self.done_ns, self.outcome, self.key, self.retry_after_ns)
+        if any(len(column) != len(self.sent_ns) for column in columns):
+            lengths = sorted({len(column) for column in columns})
+            raise ConfigurationError(f"observations: all columns must have one length, got {lengths}")
+        backwards = self.done_ns < self.sent_ns
+        if backwards.any():
+            row = int(np.argmax(backwards))
             raise ConfigurationError(
                 f"observations: row {row} was answered at {int(self.done_ns[row])} ns, before it was sent at "
                 f"{int(self.sent_ns[row])} ns; use one monotonic clock for both"
@@ -115,8 +111,8 @@ class Observations:
         """Count the rows that ended in one outcome."""
         return int(np.count_nonzero(self.outcome == outcome))
 
-    def where(self, mask: npt.NDArray[np.bool_] | IntArray) -> Observations:
-        """Return the rows a mask or their numbers select; names and codes stay as they are."""
+    def where(self, mask: npt.NDArray[np.bool_] | IntArray | slice) -> Observations:
+        """Return the rows a mask, their numbers or a slice select; names and codes stay as they are."""
         return Observations(
             self.sent_ns[mask],
             self.done_ns[mask],
@@ -128,12 +124,22 @@ class Observations:
 
     def by_key(self) -> list[tuple[str, Observations]]:
         """Split into one set of rows per key, in order of sending."""
-        if len(self.names) == 1 and len(self):
-            return [(self.names[0], self.where(np.argsort(self.sent_ns, kind="stable")))]
-        order = np.lexsort((self.sent_ns, self.key))
-        codes, starts = np.unique(self.key[order], return_index=True)
-        parts = np.split(order, starts[1:]) if len(codes) else []
-        return [(self.names[int(code)], self.where(part)) for code, part in zip(codes, parts, strict=True)]
+        order = np.argsort(self.sent_ns, kind="stable")
+        if len(self.names) > 1:
+            narrow = np.uint16 if len(self.names) <= 1 << 16 else np.int64  # short ones are sorted by radix
+            order = order[np.argsort(self.key[order].astype(narrow), kind="stable")]
+        ordered = self.where(order)
+        starts = np.flatnonzero(np.diff(ordered.key, prepend=-1))
+        bounds = [*starts.tolist(), len(ordered)]
+        return [
+            (self.names[code], ordered.where(slice(*bounds[number : number + 2])))
+            for number, code in enumerate(ordered.key[starts].tolist())
+        ]
+
+
+def in_order(instants: IntArray) -> IntArray:
+    """Sort instants; those of a record nearly are, which a stable sort makes the most of."""
+    return np.sort(instants, kind="stable")
 
 
 def earlier(instants: IntArray) -> IntArray:

@@ -33,4 +33,4 @@ class Scale:
         return cls(token, tick, np.int64 if largest < SAFE else object)
 
     def array(self, values: IntArray) -> IntArray:
-        return values.astype(self.dtype)
+        return values.astype(self.dtype, copy=False)
