@@ -49,7 +49,7 @@ def measure(name: str, keys: int, traced: bool) -> float:
     for pause in PAUSES_US.get(name, (0,)):
         clock.advance_us(pause)
         for i in range(keys):
-            take(f"{rule.scope}user{100_000 + i}", 1)
+            take(f"user{100_000 + i}", 1)
     if len(store) != keys:
         raise AssertionError(f"{len(store)} keys instead of {keys}: nothing to divide by")
     taken = tracemalloc.get_traced_memory()[0] if traced else resident() - before

@@ -58,14 +58,9 @@ class Limiter:
             ValueError, TypeError: for a bad key or cost; nothing has been charged.
             StoreUnavailable: when the store cannot answer.
         """
-        if cost is not _ONE or not key:
-            _check(key, cost)
-        try:
-            retry, remaining, reset, _ = self._take(self._scope + key, cost)
-        except TypeError:  # asked for here because it costs nothing while keys are text
-            if isinstance(key, str):
-                raise
-            raise _no_text(key) from None
+        if cost is not _ONE or type(key) is not str or not key:
+            key = _check(key, cost)
+        retry, remaining, reset, _ = self._take(key, cost)
         if retry:
             return _new(
                 Decision, (False, self._capacity, remaining, None if retry == NEVER else retry, reset)
@@ -202,19 +197,17 @@ def _decision(limit: Limit, found: Found) -> Decision:
     return Decision(retry == 0, limit.limit, remaining, None if retry == NEVER else retry, reset)
 
 
-def _check(key: str, cost: int) -> None:
+def _check(key: str, cost: int) -> str:
+    """The key as a plain str: what a subclass of it calls equal is its own affair."""
     if not isinstance(key, str):
-        raise _no_text(key)
+        raise TypeError(f"key: {key!r} is not a str; name the caller, e.g. str(user.id)")
     if not key:
         raise ValueError("key: '' names nobody; decide what a missing identity means before asking")
     if type(cost) is not int:
         raise TypeError(f"cost: {cost!r} is not an int; costs are whole requests")
     if cost < 0:
         raise ValueError(f"cost: {cost} is negative; give 0 or more")
-
-
-def _no_text(key: object) -> TypeError:
-    return TypeError(f"key: {key!r} is not a str; name the caller, e.g. str(user.id)")
+    return str.__str__(key)
 
 
 def _deadline(timeout: float | None) -> float | None:

@@ -105,8 +105,8 @@ class Plan:
     """Keys of a plan that must live together (everything but the edge layer) share this name."""
     peek: bool = False
     """Decide, but write nothing."""
-    kept: tuple[object, Any] | None = field(default=None, repr=False, compare=False)
-    """Which store has seen this very plan before, and what it wants to know when it sees it again."""
+    kept: Any = field(default=None, repr=False, compare=False)
+    """What the store that saw this very plan last wants to know when it sees it again."""
 
 
 @dataclass(slots=True)

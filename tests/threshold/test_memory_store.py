@@ -18,7 +18,8 @@ from threshold import (
     SlidingWindow,
     TokenBucket,
 )
-from threshold.plan import Plan, Rule
+from threshold.plan import Plan, Rule, State
+from threshold.stores import key_table
 from threshold.stores.base import bind
 from threshold.stores.key_table import KeyTable
 from threshold.testing import ManualClock, worst_window
@@ -45,6 +46,11 @@ steps = st.lists(
     ),
     max_size=60,
 )
+
+
+def shards(store: MemoryStore) -> list[dict[str, State]]:
+    """The dicts in which a store keeps its states."""
+    return [shard for table in store._table._scopes.values() for shard in table.shards]
 
 
 class Twin:
@@ -94,8 +100,8 @@ class Twin:
 
     def check(self) -> None:
         assert len(self.store) <= self.max_keys
-        assert len(self.store) == sum(len(shard) for shard in self.store._shards)
-        assert len(self.store) == sum(len(bucket) for bucket in self.store._table.buckets.values())
+        assert len(self.store) == sum(map(len, shards(self.store)))
+        assert len(self.store) == sum(len(bucket) for bucket in self.store._table._buckets.values())
         for key in self.live():
             kept = self.store.state([key])[0]
             assert kept == self.reference.states.get(key, self.reference.records.get(key)), key
@@ -105,11 +111,14 @@ def run(max_keys: int, trace: list[tuple[str, int, int, int, bool, int]]) -> Twi
     twin = Twin(max_keys)
     takes = [bind(twin.store, rule) for rule in RULES]
     charged: list[tuple[Plan, int]] = []
+    plans: dict[tuple[object, ...], Plan] = {}
     for action, who, bits, cost, laddered, pause in trace:
         twin.clock.advance_us(pause)
         name = f"caller{who}"
         rules = [rule for i, rule in enumerate(RULES) if bits >> i & 1]
         asked = plan(rules, name, cost=cost, ladder=LADDER if laddered else None, peek=action == "peek")
+        # As a policy does, which remembers the plans of its latest callers.
+        asked = plans.setdefault((name, bits, cost, laddered, action == "peek"), asked)
         if action == "reset":
             keys = [abuse_key(name), *asked.keys]
             twin.store.reset(keys)
@@ -121,7 +130,7 @@ def run(max_keys: int, trace: list[tuple[str, int, int, int, bool, int]]) -> Twi
         elif action == "take":
             single = plan(rules[:1], name, cost=cost)
             counted = twin.store.overflowed
-            found = takes[RULES.index(rules[0])](single.keys[0], cost)
+            found = takes[RULES.index(rules[0])](name, cost)
             if twin.store.overflowed == counted:
                 meant = twin.reference.decide(single, twin.clock())
                 assert found[:3] == meant.found[0][:3]
@@ -152,8 +161,14 @@ def test_is_exactly_the_reference_while_there_is_room(
     assert run(1000, trace).store.overflowed == 0
 
 
+@pytest.mark.parametrize("per_shard", [1, 1024])
 @pytest.mark.parametrize("max_keys", [1, 2, 3, 5, 8, 10, 13, 30])
-def test_is_the_reference_with_a_bound_on_long_traces(max_keys: int) -> None:
+def test_is_the_reference_with_a_bound_on_long_traces(
+    max_keys: int, per_shard: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        key_table, "_KEYS_PER_SHARD", per_shard
+    )  # 1: tables spread while plans are remembered
     rng = Random(max_keys)
     trace = [
         (
@@ -172,7 +187,7 @@ def test_is_the_reference_with_a_bound_on_long_traces(max_keys: int) -> None:
 def fill(store: MemoryStore, rule: Rule, count: int, name: str = "junk") -> None:
     take = bind(store, rule)
     for i in range(count):
-        take(f"{rule.scope}{name}{i}", 1)
+        take(f"{name}{i}", 1)
 
 
 def test_a_key_at_rest_makes_place_for_a_newcomer_at_once() -> None:
@@ -214,13 +229,12 @@ def test_newcomers_to_a_full_store_share_one_limit(limit: TokenBucket) -> None:
     admitted = []
     for i in range(3000):
         clock.advance_us(100_000)
-        key = f"{rule.scope}new{i}"
         if i % 2:
             outcome = store.decide(plan([rule], f"new{i}"))
             assert outcome.overflowed == 1
             retry = 0 if outcome.allowed else 1
         else:
-            retry = take(key, 1)[0]
+            retry = take(f"new{i}", 1)[0]
         if retry == 0:
             admitted.append(clock())
     assert len(store) == 100 and store.overflowed == 3000
@@ -350,7 +364,7 @@ def test_keys_at_rest_are_forgotten_as_newcomers_come_so_memory_follows_the_live
     most = 0
     for i in range(60_000):
         clock.advance_us(1_000)
-        take(f"{rule.scope}{i}", 1)
+        take(str(i), 1)
         most = max(most, len(store))
     # A key rests 100 ms after its only charge: about a hundred are live at any time.
     assert most <= 250
@@ -373,12 +387,25 @@ def test_close_forgets_everything() -> None:
     assert len(store) == 0 and store.state([f"{RULES[3].scope}junk0"]) == [None]
 
 
+def test_callers_keep_their_states_when_the_table_they_are_in_is_spread() -> None:
+    store = MemoryStore(10_000, clock=ManualClock())
+    rule = Rule.of("r", "user", SlidingWindow("5/year"))
+    take, asked = bind(store, rule), plan([rule], "ann")
+    assert store.decide(asked).found[0][1] == 4
+    for i in range(3_000):
+        fill(store, rule, 1, f"other{i}-")
+        if i % 1000 == 999:
+            assert take("ann", 1)[1] == store.decide(replace(asked, kept=None, peek=True)).found[0][1]
+    assert len(shards(store)) > 1
+    assert store.decide(asked).found[0][1] == 0
+    assert [take(f"other{i}-0", 0)[1] for i in range(0, 3_000, 100)] == [4] * 30
+
+
 def test_every_shard_stays_small_enough_to_grow_without_a_pause() -> None:
     store = MemoryStore(200_000, clock=ManualClock())
     fill(store, Rule.of("r", "user", SlidingWindow("1/year")), 210_000)
     assert len(store) == 200_000
-    assert max(len(shard) for shard in store._shards) <= 2_100
-    assert len(MemoryStore()._shards) >= 1_000_000 // 2_048
+    assert max(map(len, shards(store))) <= 2_100
 
 
 def test_a_decision_looks_at_a_bounded_number_of_keys_however_many_there_are(
@@ -403,7 +430,7 @@ def test_a_decision_looks_at_a_bounded_number_of_keys_however_many_there_are(
             looks = 0
             if i == 2 * max_keys:
                 clock.advance(3600)  # everything comes to rest at once
-            take(f"{rule.scope}{i}", 1)
+            take(str(i), 1)
             most, total = max(most, looks), total + looks
         assert most <= 40 and total <= 3 * max_keys * 40
 

@@ -43,11 +43,11 @@ for _ in range(6):
 assert banned.banned
 take, longest = bind(store, edge), 0
 for i in range(100_000):
-    take(f"{edge.scope}198.51.{i}", 1)
+    take(f"198.51.{i}", 1)
 full = peak()
 for i in range(100_000, 2_000_000):
     clock.now_us += 100
-    take(f"{edge.scope}198.51.{i}", 1)
+    take(f"198.51.{i}", 1)
     longest = max(longest, len(store)) if i & 1023 == 0 else longest
 print(json.dumps({
     "keys": max(longest, len(store)),
@@ -82,7 +82,7 @@ def test_a_key_takes_no_more_than_250_bytes(limit: Limit) -> None:
         before = tracemalloc.get_traced_memory()[0]
         for i in range(count):
             clock.now_us += 5
-            take(f"{rule.scope}user{100_000 + i}", 1)
+            take(f"user{100_000 + i}", 1)
         taken = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
@@ -206,14 +206,14 @@ def test_threads_at_the_bound_keep_it() -> None:
 
     def work(number: int) -> None:
         for i in range(400):
-            take(f"{rule.scope}{number}.{i}", 1)
+            take(f"{number}.{i}", 1)
             if i % 50 == 0:
                 store.reset([f"{rule.scope}{number}.{i - 1}"])
             assert len(store) <= 300
 
     hammer(16, work)
-    assert len(store) == sum(len(shard) for shard in store._shards)
-    assert len(store) == sum(len(bucket) for bucket in store._table.buckets.values())
+    assert len(store) == sum(len(shard) for table in store._table._scopes.values() for shard in table.shards)
+    assert len(store) == sum(len(bucket) for bucket in store._table._buckets.values())
 
 
 class _Alarm(Exception):
@@ -243,7 +243,7 @@ def test_a_signal_handler_that_raises_never_leaves_the_store_locked(planned: boo
             with pytest.raises(_Alarm):
                 signal.setitimer(signal.ITIMER_REAL, 0.0001 + i % 97 * 1e-6)
                 while True:
-                    store.decide(asked) if planned else take(rule.scope + "ann", 1)
+                    store.decide(asked) if planned else take("ann", 1)
             assert others.submit(free, store).result(), "the lock is still held"
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

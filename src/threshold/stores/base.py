@@ -14,7 +14,7 @@ Clock = Callable[[], int]
 """The current instant in integer microseconds."""
 
 Take = Callable[[str, int], Found]
-"""Decide one cost for one full key under a rule that is bound already."""
+"""Decide one cost for one name (a key without its scope) under a rule that is bound already."""
 
 
 @runtime_checkable
@@ -77,7 +77,7 @@ def bind(store: Store, rule: Rule) -> Take:
         return own(rule)
     rules = (rule,)
 
-    def take(key: str, cost: int) -> Found:
-        return store.decide(Plan(rules, (key,), cost, group=key)).found[0]
+    def take(name: str, cost: int) -> Found:
+        return store.decide(Plan(rules, (rule.scope + name,), cost, group=name)).found[0]
 
     return take

@@ -1,6 +1,7 @@
 """KeyTable: a bounded table of states that forgets only what is at rest. Without scans, threads or pauses.
 
-- Keys live in many small dicts, so that a growing dict never stops the world for long.
+- Every scope (a limit, or the abuse records of a policy) has a table of its own, by the name counted there.
+- A table's keys live in many small dicts, so that a growing dict never stops the world for long.
 - Every key stands in exactly one bucket of a calendar, by the instant its state comes to rest. A new key
   pays for looking at a few that are due: each is forgotten, or rescheduled if it was used again. A look
   is paid by the charge that made it necessary, so the work is constant per charge.
@@ -17,9 +18,13 @@ from typing import Protocol
 from ..plan import State
 
 _KEYS_PER_SHARD = 1024
+_MOST_SHARDS = 65_536
 _LOOKS = 4
 _LOOKS_WHEN_FULL = 16
 _MOST_SCOPES = 65_536
+
+Page = tuple[int, str]
+"""A bucket of the calendar: the instant it is due, and the scope of the names in it."""
 
 
 class Resting(Protocol):
@@ -28,64 +33,100 @@ class Resting(Protocol):
     def rests_at(self, state: State) -> int: ...
 
 
-class KeyTable:
-    """Hold at most `max_keys` states by key."""
+class ScopeTable:
+    """The states of one scope, by name; a name lives in `shards[hash(name) % width]`."""
 
-    __slots__ = ("_barren", "_calendar", "_resting", "buckets", "count", "max_keys", "shards", "width")
+    __slots__ = ("resting", "scope", "shards", "width")
+
+    def __init__(self, scope: str, resting: Resting) -> None:
+        self.scope = scope
+        self.resting = resting
+        self.clear()
+
+    def home(self, name: str) -> dict[str, State]:
+        """The dict in which a name lives."""
+        return self.shards[hash(name) % self.width]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.shards: list[dict[str, State]] = [{}]
+        self.width = 1
+
+    def spread(self, width: int) -> None:
+        """Spread the names of the one shard there is over several."""
+        (names,) = self.shards
+        self.shards = [{} for _ in range(width)]
+        self.width = width
+        for name, state in names.items():
+            self.home(name)[name] = state
+
+
+class KeyTable:
+    """Hold at most `max_keys` states by key: a scope that ends in NUL, and a name."""
+
+    __slots__ = ("_barren", "_buckets", "_calendar", "_most_shards", "_scopes", "count", "layout", "max_keys")
 
     def __init__(self, max_keys: int) -> None:
         self.max_keys = max_keys
-        count = 1 << max(0, (max_keys // _KEYS_PER_SHARD).bit_length() - 1)
-        # An odd number of shards, so that which shard says nothing about the place inside it.
-        self.shards: list[dict[str, State]] = [{} for _ in range(min(count, 65_536) | 1)]
-        """The states; a key lives in `shards[hash(key) % width]`."""
-        self.width = len(self.shards)
         self.count = 0
         """Keys held now."""
-        self.buckets: dict[int, deque[str]] = {}
-        self._calendar: list[int] = []
-        self._resting: dict[str, Resting] = {}
+        self.layout = object()
+        """Another one whenever a home has moved."""
+        shards = 1 << max(0, (max_keys // _KEYS_PER_SHARD).bit_length() - 1)
+        # An odd number of shards, so that which shard says nothing about the place inside it.
+        self._most_shards = min(shards, _MOST_SHARDS) | 1
+        self._scopes: dict[str, ScopeTable] = {}
+        self._buckets: dict[Page, deque[str]] = {}
+        self._calendar: list[Page] = []
         self._barren = (0, 0)  # from when to when looking ahead is in vain
 
-    def home(self, key: str) -> dict[str, State]:
-        """The dict in which a key lives."""
-        return self.shards[hash(key) % self.width]
-
-    def knows(self, key: str) -> bool:
-        """Whether the key has a place, be it with a state or without."""
-        return key in self.home(key)
-
-    def insert(self, key: str, scope: str, resting: Resting, state: State, now: int) -> None:
-        """Write the state of a key that may be new.
+    def of(self, scope: str, resting: Resting) -> ScopeTable:
+        """The table of a scope, whose states come to rest as `resting` says.
 
         Raises:
-            RuntimeError: when there are more than 65,536 scopes, before anything is written.
+            RuntimeError: when there would be more than 65,536 scopes.
         """
-        home = self.home(key)
-        if self._resting.get(scope) is not resting:
-            if len(self._resting) >= _MOST_SCOPES and scope not in self._resting:
+        table = self._scopes.get(scope)
+        if table is None:
+            if len(self._scopes) >= _MOST_SCOPES:
                 raise RuntimeError("more than 65,536 different limits in one store: a limit per caller?")
-            self._resting[scope] = resting
-        if key not in home:
+            table = self._scopes[scope] = ScopeTable(scope, resting)
+        table.resting = resting
+        return table
+
+    def find(self, key: str) -> tuple[dict[str, State], str] | None:
+        """The dict in which a key lives, and its name there; None when its scope is unknown."""
+        scope, name = split(key)
+        table = self._scopes.get(scope)
+        return None if table is None else (table.home(name), name)
+
+    def insert(self, table: ScopeTable, name: str, state: State, now: int) -> None:
+        """Write the state of a name that may be new."""
+        home = table.home(name)
+        if name not in home:
             self._reclaim(now, _LOOKS)
+            if len(home) >= _KEYS_PER_SHARD and table.width < self._most_shards:
+                table.spread(self._most_shards)
+                self.layout = object()
+                home = table.home(name)
             self.count += 1
-            rests_at = resting.rests_at(state)
+            rests_at = table.resting.rests_at(state)
             if rests_at < self._barren[1]:
                 self._barren = (self._barren[0], rests_at)
-            self._schedule(key, rests_at, now)
-        home[key] = state
+            self._schedule(table.scope, name, rests_at, now)
+        home[name] = state
 
     def empty(self, key: str) -> None:
         """Forget the state of a key; its place is given back when the calendar comes to it."""
-        self._barren = (0, 0)
-        home = self.home(key)
-        if key in home:
-            home[key] = None
+        found = self.find(key)
+        if found is not None and found[1] in found[0]:
+            self._barren = (0, 0)
+            found[0][found[1]] = None
 
-    def relieve(self, key: str, state: State) -> None:
+    def relieve(self, home: dict[str, State], name: str, state: State) -> None:
         """Write a state that may rest sooner than the one it replaces."""
         self._barren = (0, 0)
-        self.home(key)[key] = state
+        home[name] = state
 
     def make_place(self, wanted: int, now: int) -> bool:
         """Try to free places until `wanted` keys fit; say whether they do."""
@@ -97,61 +138,71 @@ class KeyTable:
         return self.count <= most
 
     def clear(self) -> None:
-        """Forget everything."""
-        for shard in self.shards:
-            shard.clear()
+        """Forget everything; who holds a table of a scope may go on using it."""
+        for table in self._scopes.values():
+            table.clear()
+        self.layout = object()
         self.count = 0
-        self.buckets.clear()
+        self._buckets.clear()
         self._calendar.clear()
         self._barren = (0, 0)
 
-    def _schedule(self, key: str, rests_at: int, now: int) -> None:
-        """Enter the key in the bucket after `rests_at`; buckets are finer the nearer they are."""
+    def _schedule(self, scope: str, name: str, rests_at: int, now: int) -> None:
+        """Enter the name in the bucket after `rests_at`; buckets are finer the nearer they are."""
         grain = max(0, (rests_at - now).bit_length() - 5)
-        due = ((rests_at >> grain) + 1) << grain if grain else rests_at
-        bucket = self.buckets.get(due)
+        page = ((rests_at >> grain) + 1) << grain if grain else rests_at, scope
+        bucket = self._buckets.get(page)
         if bucket is None:
-            self.buckets[due] = bucket = deque()
-            heappush(self._calendar, due)
-        bucket.append(key)
+            self._buckets[page] = bucket = deque()
+            heappush(self._calendar, page)
+        bucket.append(name)
 
     def _reclaim(self, now: int, looks: int) -> None:
         """Look at up to `looks` keys that are due: forget those at rest, put the others off."""
         calendar = self._calendar
-        while looks and calendar and calendar[0] <= now:
+        while looks and calendar and calendar[0][0] <= now:
             looks -= 1
-            if (found := self._take_out(calendar[0], now)) is not None:
-                self._schedule(found[1], found[0], now)
+            scope = calendar[0][1]
+            if (awake := self._take_out(now)) is not None:
+                self._schedule(scope, *awake, now)
 
     def _look_ahead(self, now: int) -> None:
         """Look at the keys that are due next: some may have come to rest already."""
-        awake: list[tuple[int, str]] = []
+        awake: list[tuple[str, str, int]] = []
         for _ in range(_LOOKS_WHEN_FULL):
             if not self._calendar:
                 break
-            if (found := self._take_out(self._calendar[0], now)) is not None:
-                awake.append(found)
-        for rests_at, key in awake:
-            self._schedule(key, rests_at, now)
-        self._barren = (now, min(awake)[0] if awake else 0)
+            scope = self._calendar[0][1]
+            if (found := self._take_out(now)) is not None:
+                awake.append((scope, *found))
+        for entry in awake:
+            self._schedule(*entry, now)
+        self._barren = (now, min((rests_at for _, _, rests_at in awake), default=0))
 
-    def _take_out(self, due: int, now: int) -> tuple[int, str] | None:
-        """Take one key out of a bucket and forget it if it is at rest, else say until when it is not."""
-        bucket = self.buckets[due]
-        key = bucket.popleft()
+    def _take_out(self, now: int) -> tuple[str, int] | None:
+        """Take a name out of the next bucket; forget it if it is at rest, else say until when it is not."""
+        page = self._calendar[0]
+        bucket = self._buckets[page]
+        name = bucket.popleft()
         if not bucket:
-            del self.buckets[due]
+            del self._buckets[page]
             heappop(self._calendar)
-        home = self.home(key)
-        state = home[key]
-        rests_at = now if state is None else self._resting[scope_of(key)].rests_at(state)
+        table = self._scopes[page[1]]
+        home = table.home(name)
+        state = home[name]
+        rests_at = now if state is None else table.resting.rests_at(state)
         if rests_at > now:
-            return rests_at, key
-        del home[key]
+            return name, rests_at
+        del home[name]
         self.count -= 1
         return None
 
 
-def scope_of(key: str) -> str:
-    """The part of a key that names its rule."""
-    return key[: key.index("\0") + 1]
+def split(key: str) -> tuple[str, str]:
+    r"""The scope of a key, and the name counted under it.
+
+    >>> split("user\0u:ada")
+    ('user\x00', 'u:ada')
+    """
+    end = key.index("\0") + 1
+    return key[:end], key[end:]

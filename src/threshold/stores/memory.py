@@ -18,10 +18,11 @@ from ..errors import ConfigurationError
 from ..escalation import AbuseState
 from ..plan import Found, Limit, Outcome, Plan, Rule, State
 from .base import Clock, Take
-from .key_table import KeyTable, scope_of
+from .key_table import KeyTable, ScopeTable, split
 
 DEFAULT_MAX_KEYS = 1_000_000
-_NOT_KEPT: tuple[None, list[dict[str, State]]] = (None, [])
+Homes = list[dict[str, State]]
+_NOT_KEPT: tuple[None, Homes, list[str]] = (None, [], [])
 
 
 def monotonic_us() -> int:
@@ -72,9 +73,7 @@ class MemoryStore:
         self._release = self._lock.release
         # A clock in Python would take 50 ns more on the hot path.
         self._nanoseconds = time.monotonic_ns if clock is monotonic_us else lambda: clock() * 1000
-        self._table = table = KeyTable(max_keys)
-        self._shards = table.shards
-        self._width = table.width
+        self._table = KeyTable(max_keys)
         self._overflow: dict[str, State] = {}
         self._shared_at: int | None = None  # instant of the last charge to an overflow state
         self._news = 0
@@ -92,25 +91,30 @@ class MemoryStore:
 
     def decide(self, plan: Plan) -> Outcome:
         """Decide the plan in one atomic step (see `engine.decide`)."""
-        keys = plan.keys
         release = self._release
+        table = self._table
         try:  # see bind
             self._acquire()
             now = self._nanoseconds() // 1000
+            layout, homes, names = plan.kept or _NOT_KEPT
+            if layout is not table.layout:
+                homes, names = self._places(plan)
             outcome = None
-            if len(keys) == 1 and plan.ladder is None and not plan.peek:  # what one limit says is the outcome
-                key = keys[0]
-                home = self._shards[hash(key) % self._width]
-                state = home.get(key)
+            if (
+                len(names) == 1 and plan.ladder is None and not plan.peek
+            ):  # what one limit says is the outcome
+                name = names[0]
+                home = homes[0]
+                state = home.get(name)
                 if state is not None:
                     answer = plan.rules[0].step(state, now, plan.cost)
-                    home[key] = answer[3]
+                    home[name] = answer[3]
                     outcome = Outcome(not answer[0], (answer,), now)
             if outcome is None:
-                if self._table.count + len(keys) < self.max_keys:
-                    outcome = self._decide_all(plan, now)
+                if table.count + len(names) <= self.max_keys:
+                    outcome = self._decide_all(plan, homes, names, now)
                 else:
-                    outcome = self._decide_when_full(plan, now)
+                    outcome = self._decide_when_full(plan, homes, names, now)
             release()
         except BaseException:
             try:  # noqa: SIM105 (suppress() would be a call in between)
@@ -123,24 +127,26 @@ class MemoryStore:
         return outcome
 
     def bind(self, rule: Rule) -> Take:
-        """A function that decides one cost for one key of this rule: `decide` without the plan."""
-        shards, width, step = self._shards, self._width, rule.limit.step
+        """A function that decides one cost for one name under this rule: `decide` without the plan."""
+        with self._lock:
+            table = self._table.of(rule.scope, rule.limit)
+        step = rule.limit.step
         acquire, release, nanoseconds = self._acquire, self._release, self._nanoseconds
 
         # `with` takes 75 ns more, a fourteenth of a decision. A signal handler may raise after any call, so
         # acquire() stands inside the try, and release() is the very next call after an exception; the RLock
         # knows whether this thread holds it.
-        def take(key: str, cost: int) -> Found:
-            home = shards[hash(key) % width]
+        def take(name: str, cost: int) -> Found:
             try:
                 acquire()
                 now = nanoseconds() // 1000
-                state = home.get(key)
+                home = table.shards[hash(name) % table.width]
+                state = home.get(name)
                 if state is None:
-                    found = self._take_first(rule, key, cost, now)
+                    found = self._take_first(rule, table, name, cost, now)
                 else:
                     found = step(state, now, cost)
-                    home[key] = found[3]
+                    home[name] = found[3]
                 release()
             except BaseException:
                 try:  # noqa: SIM105
@@ -164,10 +170,10 @@ class MemoryStore:
             if self._shared_at is not None and at <= self._shared_at:
                 return
             now = self._clock()
-            for rule, key in zip(plan.rules, plan.keys, strict=True):
-                state = self._table.home(key).get(key)
+            for rule, home, name in zip(plan.rules, *self._places(plan)):  # noqa: B905 (an abuse record is last)
+                state = home.get(name)
                 if state is not None:
-                    self._table.relieve(key, rule.limit.refund(state, now, plan.cost, at))
+                    self._table.relieve(home, name, rule.limit.refund(state, now, plan.cost, at))
 
     def reset(self, keys: Sequence[str], group: str | None = None) -> None:
         """Forget the state of these keys; their places are given back when the calendar comes to them."""
@@ -179,7 +185,8 @@ class MemoryStore:
     def state(self, keys: Sequence[str]) -> list[State]:
         """Read the raw states of these keys, None where there is none."""
         with self._lock:
-            return [self._table.home(key).get(key) for key in keys]
+            places = [self._table.find(key) for key in keys]
+            return [None if place is None else place[0].get(place[1]) for place in places]
 
     def close(self) -> None:
         """Forget everything."""
@@ -189,69 +196,71 @@ class MemoryStore:
 
     # What follows runs under the lock.
 
-    def _decide_all(self, plan: Plan, now: int) -> Outcome:
+    def _places(self, plan: Plan) -> tuple[Homes, list[str]]:
+        """The dicts in which a plan's keys live and their names there, the abuse record last.
+
+        Kept with the plan, which may come again: most requests are from callers who were here before.
+        """
+        tables = [self._table.of(rule.scope, rule.limit) for rule in plan.rules]
+        names = [key[len(rule.scope) :] for rule, key in zip(plan.rules, plan.keys, strict=True)]
+        if plan.abuse is not None and plan.ladder is not None:
+            scope, name = split(plan.abuse)
+            tables.append(self._table.of(scope, plan.ladder))
+            names.append(name)
+        homes = [table.home(name) for table, name in zip(tables, names, strict=True)]
+        plan.kept = self._table.layout, homes, names
+        return homes, names
+
+    def _decide_all(self, plan: Plan, homes: Homes, names: list[str], now: int) -> Outcome:
         """Decide a plan whose keys all have, or can have, a place."""
-        keys = plan.keys
         cost = plan.cost
-        homes: list[dict[str, State]]
-        owner, homes = plan.kept or _NOT_KEPT
-        if owner is not self:
-            homes = self._homes(plan)
-        culprit = plan.abuse
+        ladder = plan.ladder
         abuse: AbuseState | None = None
-        if culprit is not None:
-            abuse = homes[-1].get(culprit)
-            if abuse is not None and plan.ladder is not None and abuse.blocked_until > now:
-                outcome, struck = engine.barred(plan.ladder, abuse, now)
+        if ladder is not None and plan.abuse is not None:
+            abuse = homes[-1].get(names[-1])
+            if abuse is not None and abuse.blocked_until > now:
+                outcome, struck = engine.barred(ladder, abuse, now)
                 if struck is not None and not plan.peek:
-                    self._table.insert(culprit, scope_of(culprit), plan.ladder, struck, now)
+                    homes[-1][names[-1]] = struck
                 return outcome
         plain = abuse is None and not plan.peek
         found: list[Found] = []
-        for rule, key, home in zip(plan.rules, keys, homes):  # noqa: B905 (0.1 us)
-            state = home.get(key)
+        for rule, home, name in zip(plan.rules, homes, names):  # noqa: B905 (an abuse record is last)
+            state = home.get(name)
             answer = rule.step(state, now, cost)
             if answer[0] or state is None:
                 plain = False
             found.append(answer)
         if plain:  # everybody admits, everybody is known: what `settle` would say, 0.5 us sooner
-            for home, key, answer in zip(homes, keys, found):  # noqa: B905
-                home[key] = answer[3]
+            for home, name, answer in zip(homes, names, found):  # noqa: B905
+                home[name] = answer[3]
             return Outcome(True, found, now)
-        states = [home.get(key) for home, key in zip(homes, keys)]  # noqa: B905
+        states = [home.get(name) for _, home, name in zip(plan.rules, homes, names)]  # noqa: B905
         outcome, struck = engine.settle(plan, states, found, abuse, now)
         if not plan.peek:
-            self._write(plan, states, outcome, struck)
+            for home, name, state, answer in zip(homes, names, states, outcome.found):  # noqa: B905
+                if answer[3] is not state and state is not None:
+                    home[name] = answer[3]
+            # New keys come last: making place for one may forget a key that is at rest, and by now no key of
+            # this plan that was charged is.
+            for rule, name, state, answer in zip(plan.rules, names, states, outcome.found):  # noqa: B905
+                if state is None and answer[3] is not None:
+                    self._insert(rule, name, answer[3], now)
+            self._remember(plan, struck, now)
         return outcome
 
-    def _homes(self, plan: Plan) -> list[dict[str, State]]:
-        """The dicts in which the keys live, the abuse record last; kept for when the plan comes again."""
-        keys = plan.keys if plan.abuse is None else (*plan.keys, plan.abuse)
-        homes = [self._table.home(key) for key in keys]
-        plan.kept = (self, homes)
-        return homes
+    def _insert(self, rule: Rule, name: str, state: State, now: int) -> None:
+        self._table.insert(self._table.of(rule.scope, rule.limit), name, state, now)
 
-    def _write(
-        self, plan: Plan, states: Sequence[State], outcome: Outcome, struck: AbuseState | None
-    ) -> None:
-        """Write what an outcome changed."""
-        fresh = False
-        for key, state, answer in zip(plan.keys, states, outcome.found):  # noqa: B905
-            if answer[3] is not state:
-                if state is None:
-                    fresh = True
-                else:
-                    self._table.home(key)[key] = answer[3]
-        # New keys come last: making place for one may forget a key that is at rest, and by now no key of
-        # this plan that was charged is.
-        if fresh:
-            self._insert_new(plan, states, outcome)
+    def _remember(self, plan: Plan, struck: AbuseState | None, now: int) -> None:
+        """Write the abuse record that a decision left, if it left one."""
         if struck is not None and plan.abuse is not None and plan.ladder is not None:
-            self._table.insert(plan.abuse, scope_of(plan.abuse), plan.ladder, struck, outcome.at)
+            scope, name = split(plan.abuse)
+            self._table.insert(self._table.of(scope, plan.ladder), name, struck, now)
 
-    def _take_first(self, rule: Rule, key: str, cost: int, now: int) -> Found:
-        """The take of a key that has no state yet."""
-        if key not in self._table.home(key) and not self._table.make_place(1, now):
+    def _take_first(self, rule: Rule, table: ScopeTable, name: str, cost: int, now: int) -> Found:
+        """The take of a name that has no state yet."""
+        if name not in table.home(name) and not self._table.make_place(1, now):
             found = rule.step(self._overflow.get(rule.scope), now, cost)
             self._overflow[rule.scope] = found[3]
             self._shared_at = now
@@ -259,40 +268,30 @@ class MemoryStore:
             return found
         found = rule.step(None, now, cost)
         if found[3] is not None:
-            self._table.insert(key, rule.scope, rule.limit, found[3], now)
+            self._table.insert(table, name, found[3], now)
         return found
 
-    def _insert_new(self, plan: Plan, states: Sequence[State], outcome: Outcome) -> None:
-        """Write the states of those keys that had none."""
-        for rule, key, state, answer in zip(plan.rules, plan.keys, states, outcome.found, strict=True):
-            if state is None and answer[3] is not None:
-                self._table.insert(key, rule.scope, rule.limit, answer[3], outcome.at)
-
-    def _decide_when_full(self, plan: Plan, now: int) -> Outcome:
+    def _decide_when_full(self, plan: Plan, homes: Homes, names: list[str], now: int) -> Outcome:
         """Decide with overflow states for those keys that are new and find no place."""
-        keys = plan.keys if plan.abuse is None else (*plan.keys, plan.abuse)
+        table = self._table
         before = -1
-        while self._table.count != before:  # making place may forget a key of this very plan
-            before = self._table.count
-            self._table.make_place(sum(not self._table.knows(key) for key in keys), now)
-        places = self.max_keys - self._table.count
+        while table.count != before:  # making place may forget a key of this very plan
+            before = table.count
+            table.make_place(sum(name not in home for home, name in zip(homes, names, strict=True)), now)
+        places = self.max_keys - table.count
         states: list[State] = []
         shared: set[int] = set()
-        for i, key in enumerate(plan.keys):
-            home = self._table.home(key)
-            if key not in home:
-                places -= 1
-            if places < 0 and key not in home:
+        for i, rule in enumerate(plan.rules):
+            new = names[i] not in homes[i]
+            places -= new
+            if new and places < 0:
                 shared.add(i)
-                states.append(self._overflow.get(plan.rules[i].scope))
-            else:
-                states.append(home.get(key))
-        abuse = None if plan.abuse is None else self._table.home(plan.abuse).get(plan.abuse)
-        homeless = (
-            plan.abuse is not None
-            and self._table.count >= self.max_keys
-            and not self._table.knows(plan.abuse)
-        )
+            states.append(self._overflow.get(rule.scope) if i in shared else homes[i].get(names[i]))
+        abuse: AbuseState | None = None
+        homeless = False
+        if len(names) > len(states):
+            abuse = homes[-1].get(names[-1])
+            homeless = table.count >= self.max_keys and names[-1] not in homes[-1]
         if homeless:
             # A strike that cannot be remembered must not be forgiven either: plain refusals, no ladder.
             plan = replace(plan, ladder=None)
@@ -307,9 +306,8 @@ class MemoryStore:
                     self._overflow[rule.scope] = answer[3]
                     self._shared_at = now
                 else:
-                    self._table.insert(plan.keys[i], rule.scope, rule.limit, answer[3], now)
-        if struck is not None and plan.abuse is not None and plan.ladder is not None:
-            self._table.insert(plan.abuse, scope_of(plan.abuse), plan.ladder, struck, now)
+                    self._insert(rule, names[i], answer[3], now)
+        self._remember(plan, struck, now)
         if shared or (homeless and not outcome.allowed):
             self._count_overflow()
         return outcome

@@ -33,12 +33,12 @@ def test_a_damaged_limit_never_admits_more_and_is_whole_again_in_time(name: str,
     store = SharedMemoryStore(name, 100, clock=clock)
     take = store.bind(rule)
     for i in range(200):
-        key = f"{rule.scope}{i}"
+        key = str(i)
         for _ in range(rng.randint(1, 5)):
             clock.advance_us(rng.choice((0, 9, 1_000_000)))
             take(key, rng.randint(1, 3))
         left = take(key, 0)[1]
-        place = store._table.places.of(key)
+        place = store._table.places.of(rule.scope + key)
         words = store._words
         used = len(place.payload)
         word = place.cell + rng.choice([META + 1, *range(PAYLOAD, PAYLOAD + min(12, used))])
@@ -50,7 +50,7 @@ def test_a_damaged_limit_never_admits_more_and_is_whole_again_in_time(name: str,
         assert 0 <= retry <= limit.window_us * 2, "the penalty for damage ends"
         clock.advance_us(retry)
         assert take(key, limit.capacity)[0] == 0
-        store.reset([key])
+        store.reset([rule.scope + key])
     assert store.damaged > 100
     store.close()
 
@@ -83,11 +83,11 @@ def test_a_journal_that_does_not_add_up_is_dropped_and_counted(name: str) -> Non
     store = SharedMemoryStore(name, 100)
     rule = Rule.of("r", "user", SlidingWindow("5/hour"))
     take = store.bind(rule)
-    take(rule.scope + "ann", 2)
+    take("ann", 2)
     before = bytes(store._file.memory)
     for mark in (1 << 32 | 5, -1, 10**9 << 32 | 77, 7):
         store._words[COMMIT] = mark
-        assert take(rule.scope + "ann", 0)[1] == 3
+        assert take("ann", 0)[1] == 3
         assert store._words[COMMIT] == 0
     assert store.damaged == 4
     changed = [

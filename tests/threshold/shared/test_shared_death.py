@@ -97,25 +97,25 @@ def _past(name: str, clock: ManualClock) -> SharedMemoryStore:
 
 
 def _in_the_same_sub_window(scene: Scene) -> None:
-    scene.store.bind(_WINDOW)(_WINDOW.scope + "ann", 1)
+    scene.store.bind(_WINDOW)("ann", 1)
 
 
 def _in_a_new_sub_window(scene: Scene) -> None:
     scene.clock.advance(3)
-    scene.store.bind(_WINDOW)(_WINDOW.scope + "ann", 1)
+    scene.store.bind(_WINDOW)("ann", 1)
 
 
 def _after_most_has_expired(scene: Scene) -> None:
     scene.clock.advance(50)
-    scene.store.bind(_WINDOW)(_WINDOW.scope + "ann", 1)
+    scene.store.bind(_WINDOW)("ann", 1)
 
 
 def _one_bucket(scene: Scene) -> None:
-    scene.store.bind(_BUCKET)(_BUCKET.scope + "ann", 1)
+    scene.store.bind(_BUCKET)("ann", 1)
 
 
 def _a_new_key(scene: Scene) -> None:
-    scene.store.bind(_WINDOW)(_WINDOW.scope + "new", 1)
+    scene.store.bind(_WINDOW)("new", 1)
 
 
 def _a_whole_plan(scene: Scene) -> None:
@@ -207,13 +207,13 @@ def test_a_charge_by_half_is_read_as_the_whole_charge(name: str, rule: Rule) -> 
     for word in (0, 1):
         store = SharedMemoryStore(name, 60, clock=clock)
         take = store.bind(rule)
-        take(rule.scope + "ann", 5)
+        take("ann", 5)
         place = store._table.places.of(rule.scope + "ann")
         cell = place.cell
         words = store._words
         size = 6
         old = words[cell : cell + size].tolist()
-        take(rule.scope + "ann", 7)
+        take("ann", 7)
         new = words[cell : cell + size].tolist()
         changed = [i for i in range(size) if old[i] != new[i]]
         first_written = CHECK if rule is _BUCKET else next(i for i in changed if i != CHECK)
@@ -221,8 +221,8 @@ def test_a_charge_by_half_is_read_as_the_whole_charge(name: str, rule: Rule) -> 
         if word == 1:  # died after the first of the two
             left = next(i for i in changed if i != first_written)
             words[cell + left] = old[left]
-        assert take(rule.scope + "ann", 0)[1] == rule.limit.limit - 12
-        assert take(rule.scope + "ann", 1)[1] == rule.limit.limit - 13
+        assert take("ann", 0)[1] == rule.limit.limit - 12
+        assert take("ann", 1)[1] == rule.limit.limit - 13
         assert problems(store) == []
         store.close()
         SharedMemoryStore.remove(name)

@@ -55,7 +55,7 @@ def test_a_stopped_holder_makes_the_store_unavailable_and_only_the_first_waits(
     store: SharedMemoryStore, stopped_holder: subprocess.Popen[bytes]
 ) -> None:
     take = store.bind(_RULE)
-    key = _RULE.scope + "ann"
+    key = "ann"
     plan = Plan((_RULE,), (key,))
     began = time.monotonic()
     with pytest.raises(StoreUnavailable, match=r"held the lock for 0\.05 s"):
@@ -85,18 +85,18 @@ def test_a_closed_store_is_unavailable_and_touches_no_other_file(name: str) -> N
     take = store.bind(_RULE)
     bucket = Rule.of("b", "user", TokenBucket("5/second"))
     quick = store.bind(bucket)
-    take(_RULE.scope + "ann", 1)
-    quick(bucket.scope + "ann", 1)
+    take("ann", 1)
+    quick("ann", 1)
     store.close()
     other = SharedMemoryStore(name, 100)  # takes the numbers of the files that were closed
     for _ in range(2):
         with pytest.raises(StoreUnavailable, match="closed"):
-            take(_RULE.scope + "ann", 1)
+            take("ann", 1)
         with pytest.raises(StoreUnavailable, match="closed"):
-            quick(bucket.scope + "ann", 1)
+            quick("ann", 1)
         with pytest.raises(StoreUnavailable, match="closed"):
             store.state([_RULE.scope + "ann"])
-    assert other.bind(_RULE)(_RULE.scope + "ann", 1)[1] == 998
+    assert other.bind(_RULE)("ann", 1)[1] == 998
     other.close()
 
 
@@ -207,7 +207,7 @@ class Interrupted(Exception):
 def test_exceptions_out_of_signal_handlers_never_leave_a_lock_behind(name: str) -> None:
     store = SharedMemoryStore(name, 1_000, timeout=5)
     bucket = Rule.of("b", "user", TokenBucket("1000000/second"))
-    takes = [(rule.scope, store.bind(rule)) for rule in (bucket, _RULE)]
+    takes = [store.bind(rule) for rule in (bucket, _RULE)]
     plan = Plan((bucket, _RULE), (bucket.scope + "x", _RULE.scope + "x"))
     strikes = 0
 
@@ -224,8 +224,7 @@ def test_exceptions_out_of_signal_handlers_never_leave_a_lock_behind(name: str) 
                 signal.setitimer(signal.ITIMER_REAL, 0.0002 + strikes % 97 * 0.000_003)
                 while True:
                     number += 1
-                    scope, take = takes[number % 2]
-                    take(f"{scope}{number % 50}", 1)
+                    takes[number % 2](str(number % 50), 1)
                     store.decide(plan)
             except Interrupted:
                 strikes += 1
@@ -248,13 +247,13 @@ def test_the_lock_also_works_with_the_standard_librarys_flock(
         monkeypatch.setattr(module, "flock", shared_lock._checked_flock)
     store = SharedMemoryStore(name, 100, timeout=0.01)
     take = store.bind(_RULE)
-    assert take(_RULE.scope + "ann", 1)[0] == 0
+    assert take("ann", 1)[0] == 0
     fd = os.open(store.path, os.O_RDWR)
     assert flock(fd, TRY) == 0
     with pytest.raises(StoreUnavailable):
-        take(_RULE.scope + "ann", 1)
+        take("ann", 1)
     assert flock(fd, UNLOCK) == 0
-    assert take(_RULE.scope + "ann", 1)[0] == 0
+    assert take("ann", 1)[0] == 0
     os.close(fd)
     store.close()
 

@@ -171,9 +171,9 @@ class SharedMemoryStore:
         cells.refuse_unknown(limit)
         take = take_any(rule, self._table, self._lock, self._nanoseconds, self.decide)
         if isinstance(limit, TokenBucket):
-            return take_from_bucket(limit, self._table, self._lock, self._nanoseconds, take)
+            return take_from_bucket(limit, rule.scope, self._table, self._lock, self._nanoseconds, take)
         if isinstance(limit, SlidingWindow):
-            return take_from_ring(limit, self._table, self._lock, self._nanoseconds, take)
+            return take_from_ring(limit, rule.scope, self._table, self._lock, self._nanoseconds, take)
         return take
 
     def refund(self, plan: Plan, at: int) -> None:

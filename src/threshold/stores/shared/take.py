@@ -31,16 +31,16 @@ def _another_shape(memory: object, offset: int) -> tuple[int, ...]:
 
 
 def take_from_bucket(
-    bucket: TokenBucket, table: Table, lock: ProcessLock, nanoseconds: Clock, other: Take
+    bucket: TokenBucket, scope: str, table: Table, lock: ProcessLock, nanoseconds: Clock, other: Take
 ) -> Take:
     """Take from a bucket that stands where it stood last; anything else goes the `other` way."""
     words, memory, known = table.words, table.memory, table.places.known
     step, drain = bucket.step, bucket.drain
 
-    def take(key: str, cost: int) -> Found:
-        place = known.get(key)
+    def take(name: str, cost: int) -> Found:
+        place = known.get(scope + name)
         if place is None or not place.cell:
-            return other(key, cost)
+            return other(name, cost)
         with lock.threads:
             try:
                 if flock(lock.fd, TRY):
@@ -58,21 +58,21 @@ def take_from_bucket(
                         return found
             finally:
                 flock(lock.fd, UNLOCK)
-        return other(key, cost)
+        return other(name, cost)
 
     return take
 
 
 def take_from_ring(
-    window: SlidingWindow, table: Table, lock: ProcessLock, nanoseconds: Clock, other: Take
+    window: SlidingWindow, scope: str, table: Table, lock: ProcessLock, nanoseconds: Clock, other: Take
 ) -> Take:
     """Take from a ring that stands where it stood, in the shape it had; else go the `other` way."""
     words, memory, known, step = table.words, table.memory, table.places.known, window.step
 
-    def take(key: str, cost: int) -> Found:
-        place = known.get(key)
+    def take(name: str, cost: int) -> Found:
+        place = known.get(scope + name)
         if place is None or not place.cell or place.meta not in RING_WORDS:
-            return other(key, cost)
+            return other(name, cost)
         with lock.threads:
             try:
                 if flock(lock.fd, TRY):
@@ -112,7 +112,7 @@ def take_from_ring(
                     return found
             finally:
                 flock(lock.fd, UNLOCK)
-        return other(key, cost)
+        return other(name, cost)
 
     return take
 
@@ -123,9 +123,11 @@ def take_any(
     """Take from any limit; a new key in a crowded table is left to `decide`."""
     words, rooms, known, place_of = table.words, table.rooms, table.places.known, table.places.of
     limit, step, rules, most = rule.limit, rule.limit.step, (rule,), table.geometry.max_keys
+    scope = rule.scope
     ring = isinstance(limit, SlidingWindow)
 
-    def take(key: str, cost: int) -> Found:
+    def take(name: str, cost: int) -> Found:
+        key = scope + name
         place = known.get(key) or place_of(key)
         with lock.threads:
             try:
@@ -151,6 +153,6 @@ def take_any(
                         return table.first(place, cell, limit, step(None, now, cost))
             finally:
                 flock(lock.fd, UNLOCK)
-        return decide(Plan(rules, (key,), cost, group=key)).found[0]
+        return decide(Plan(rules, (key,), cost, group=name)).found[0]
 
     return take

@@ -63,7 +63,7 @@ def plan_of(rules: tuple[Rule, ...], who: str, cost: int = 1, ladder: Ladder | N
 def be_victim(store: SharedMemoryStore, tally: Tally, slot: int, seed: int) -> None:
     """Use the store until killed."""
     rng = Random(seed)
-    takes = [(rule, store.bind(rule)) for rule in BRIEF]
+    takes = [store.bind(rule) for rule in BRIEF]
     while True:
         dice = rng.random()
         if dice < 0.4:
@@ -71,8 +71,7 @@ def be_victim(store: SharedMemoryStore, tally: Tally, slot: int, seed: int) -> N
             assert store.decide(plan_of(TRIPLE, f"k{key}")).allowed
             tally.charge(slot, key)
         elif dice < 0.8:
-            rule, take = rng.choice(takes)
-            take(f"{rule.scope}{rng.randrange(200)}", rng.randint(1, 9))
+            rng.choice(takes)(str(rng.randrange(200)), rng.randint(1, 9))
         elif dice < 0.9:
             plan = plan_of(BRIEF, f"p{rng.randrange(100)}", 2)
             outcome = store.decide(plan)
