@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import http.client
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 
 import pytest
@@ -21,11 +24,13 @@ from sentinel.errors import TargetError
 from sentinel.histogram import Histogram
 from sentinel.options import Options
 from sentinel.pacer import Poisson, Segment
+from sentinel.run import RunRecord
 from sentinel.runner import run
 from sentinel.scenario import Population, Scenario
 from sentinel.shapes import Sustained
 from sentinel.target import HttpTarget
 
+FORK = multiprocessing.get_context("fork")
 Serve = Callable[..., HttpTarget]
 GET = Application("one", (Step("get", "/x"),))
 
@@ -90,19 +95,23 @@ def test_the_closed_model_hides_the_stall_and_is_labelled(serve: Serve) -> None:
     assert record.model == "closed"
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_every_shipped_scenario_runs_clean_on_a_blog_and_leaves_nothing_behind(
-    serve: Serve, name: str
-) -> None:
-    target = serve("blog_server.py")
+def played(name: str, target: HttpTarget) -> RunRecord:
     plan = shipped(name)
     plan = replace(plan.scaled(2.5 / plan.load.duration_s), users=replace(plan.users, count=5))
-    record = run(plan, target).record
-    assert record.status == "complete"
-    assert record.errors == ()
-    outcomes = record.counts()
-    assert outcomes["ok"] == sum(outcomes.values()) > 0
-    assert record.counters.get("left_behind", 0) == 0
+    return run(plan, target).record
+
+
+def test_every_shipped_scenario_runs_clean_on_a_blog_and_leaves_nothing_behind(serve: Serve) -> None:
+    target = serve("blog_server.py")
+    with ProcessPoolExecutor(len(SCENARIOS), FORK) as pool:  # they wait most of the time
+        records = list(pool.map(played, SCENARIOS, repeat(target)))
+    for name, record in zip(SCENARIOS, records, strict=True):
+        assert record.scenario["name"] == name
+        assert record.status == "complete", name
+        assert record.errors == (), name
+        outcomes = record.counts()
+        assert outcomes["ok"] == sum(outcomes.values()) > 0, name
+        assert record.counters.get("left_behind", 0) == 0, name
     assert ask(target, "/left")["left"] == []
 
 
@@ -130,7 +139,7 @@ def test_connections_that_uvicorn_drops_while_idle_cost_no_errors(serve: Serve) 
     target = serve("blog_server.py", "1")
     plan = Scenario(
         "gaps",
-        Sustained(rate=1, duration_s=4).scaled(load=0.5),
+        Sustained(rate=1, duration_s=3).scaled(load=2 / 3),
         {"blog-list": 1},
         shipped("smoke").applications,
         variables=shipped("smoke").variables,
@@ -188,18 +197,20 @@ def test_ctrl_c_ends_a_run_cleanly_and_cleans_up(serve: Serve, tmp_path: Path) -
     assert ask(target, "/left")["left"] == []
 
 
+def users_of(target: HttpTarget, segment: Segment) -> list[int]:
+    plan = steady(400, 1, spacing=Poisson(), users=Population(9))
+    columns = run(plan, target, Options(segment=segment, columns=True)).columns
+    assert columns is not None
+    return [int(user) for user in columns.user]
+
+
 def test_the_same_plan_in_two_processes_and_in_one_sends_the_same_requests(serve: Serve) -> None:
     target = serve("fast_server.py")
-    plan = steady(400, 1, spacing=Poisson(), users=Population(9))
-    whole = run(plan, target, Options(columns=True)).columns
-    parts = [
-        run(plan, target, Options(segment=segment, columns=True)).columns
-        for segment in (Segment(0, 2), Segment(1, 2))
-    ]
-    assert whole is not None and None not in parts
-    assert sorted(whole.user.tolist()) == sorted(
-        user for part in parts if part for user in part.user.tolist()
-    )
+    segments = (Segment(), Segment(0, 2), Segment(1, 2))
+    with ProcessPoolExecutor(len(segments), FORK) as pool:
+        whole, *parts = pool.map(users_of, repeat(target), segments)
+    assert sorted(whole) == sorted(user for part in parts for user in part)
+    assert len(whole) > 300 and all(parts)
 
 
 @pytest.mark.soak
