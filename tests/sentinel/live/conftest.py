@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,9 @@ HERE = Path(__file__).parent
 Serve = Callable[..., HttpTarget]
 
 
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    """Start one of this folder's server scripts and give its address, read from the process itself."""
+@contextmanager
+def serving() -> Iterator[Serve]:
+    """Start this folder's server scripts; give their addresses, read from the processes themselves."""
     running: list[subprocess.Popen[str]] = []
 
     def start(script: str, *arguments: str) -> HttpTarget:
@@ -34,3 +35,17 @@ def serve() -> Iterator[Serve]:
         process.wait(10)
         assert process.stdout is not None
         process.stdout.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Start servers that end with the test."""
+    with serving() as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def serve_module() -> Iterator[Serve]:
+    """Start servers that end with the module."""
+    with serving() as start:
+        yield start

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import os
 import time
 
@@ -18,6 +19,8 @@ ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-type: text/plain\r\n\
 
 class Answering(asyncio.Protocol):
     """Answer whatever ends like a request without a body; at once, not when the loop has read everything."""
+
+    __slots__ = ("socket",)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.socket = transport.get_extra_info("socket").fileno()
@@ -30,6 +33,7 @@ class Answering(asyncio.Protocol):
 
 async def main(freeze_s: float) -> None:
     loop = asyncio.get_running_loop()
+    gc.disable()  # a pause of its own making would look like the one it was asked for
     server = await loop.create_server(Answering, "127.0.0.1", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     due = loop.time() + 0.5

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
 
@@ -95,56 +95,80 @@ def test_the_closed_model_hides_the_stall_and_is_labelled(serve: Serve) -> None:
     assert record.model == "closed"
 
 
-def played(name: str, target: HttpTarget) -> RunRecord:
+def small(name: str) -> Scenario:
     plan = shipped(name)
-    plan = replace(plan.scaled(2.5 / plan.load.duration_s), users=replace(plan.users, count=5))
+    return replace(plan.scaled(2.5 / plan.load.duration_s), users=replace(plan.users, count=5))
+
+
+WHOLE_MIX = replace(
+    shipped("multi-tenant").scaled(0.005),
+    load=Sustained(rate=60, duration_s=2),
+    unit="sessions/s",
+    mix=dict.fromkeys(shipped("multi-tenant").reachable(), 1.0),
+    users=replace(shipped("multi-tenant").users, count=10),
+)
+GAPS = Scenario(
+    "gaps",
+    Sustained(rate=1, duration_s=3).scaled(load=2 / 3),
+    {"blog-list": 1},
+    shipped("smoke").applications,
+    variables=shipped("smoke").variables,
+)
+
+
+def played(plan: Scenario, target: HttpTarget) -> RunRecord:
     return run(plan, target).record
 
 
-def test_every_shipped_scenario_runs_clean_on_a_blog_and_leaves_nothing_behind(serve: Serve) -> None:
-    target = serve("blog_server.py")
-    with ProcessPoolExecutor(len(SCENARIOS), FORK) as pool:  # they wait most of the time
-        records = list(pool.map(played, SCENARIOS, repeat(target)))
-    for name, record in zip(SCENARIOS, records, strict=True):
-        assert record.scenario["name"] == name
-        assert record.status == "complete", name
-        assert record.errors == (), name
-        outcomes = record.counts()
-        assert outcomes["ok"] == sum(outcomes.values()) > 0, name
-        assert record.counters.get("left_behind", 0) == 0, name
-    assert ask(target, "/left")["left"] == []
+@dataclass(frozen=True)
+class Played:
+    """Runs on blogs, with what the servers say of them afterwards."""
+
+    shipped: dict[str, RunRecord]
+    mix: RunRecord
+    gaps: RunRecord
+    left: dict[str, object]
+    left_by_mix: dict[str, object]
 
 
-def test_a_whole_mix_plays_every_application_with_tokens_and_tenants(serve: Serve) -> None:
-    target = serve("blog_server.py")
-    plan = replace(
-        shipped("multi-tenant").scaled(0.005),
-        load=Sustained(rate=60, duration_s=2),
-        unit="sessions/s",
-        mix=dict.fromkeys(shipped("multi-tenant").reachable(), 1.0),
-        users=replace(shipped("multi-tenant").users, count=10),
-    )
-    record = run(plan, target).record
+@pytest.fixture(scope="module")
+def on_blogs(serve_module: Serve) -> Played:
+    """Play what waits most of the time side by side, each in a process of its own."""
+    blog, other, forgetful = (serve_module("blog_server.py", *words) for words in ((), (), ("1",)))
+    plans = [*((small(name), blog) for name in SCENARIOS), (WHOLE_MIX, other), (GAPS, forgetful)]
+    with ProcessPoolExecutor(len(plans), FORK) as pool:
+        *records, mix, gaps = pool.map(played, *zip(*plans, strict=True))
+    by_name = dict(zip(SCENARIOS, records, strict=True))
+    return Played(by_name, mix, gaps, ask(blog, "/left"), ask(other, "/left"))
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_shipped_scenario_runs_clean_on_a_blog_and_leaves_nothing_behind(
+    on_blogs: Played, name: str
+) -> None:
+    record = on_blogs.shipped[name]
+    assert record.scenario["name"] == name
+    assert record.status == "complete"
+    assert record.errors == ()
+    outcomes = record.counts()
+    assert outcomes["ok"] == sum(outcomes.values()) > 0
+    assert record.counters.get("left_behind", 0) == 0
+    assert on_blogs.left["left"] == []
+
+
+def test_a_whole_mix_plays_every_application_with_tokens_and_tenants(on_blogs: Played) -> None:
+    record = on_blogs.mix
     assert record.errors == ()
     series = {(tick.application, tick.step) for tick in record.ticks}
     assert {("auth-flow", "token"), ("post-read", "reactions"), ("post-write", "autosave")} <= series
     assert ("media-upload", "medium") in series
-    left = ask(target, "/left")
-    assert left["left"] == []
-    assert left["seen"] == {"addresses": 10, "tenants": 5, "tokens": 10}
+    assert on_blogs.left_by_mix["left"] == []
+    assert on_blogs.left_by_mix["seen"] == {"addresses": 10, "tenants": 5, "tokens": 10}
     assert record.counters["cleaned"] > 10
 
 
-def test_connections_that_uvicorn_drops_while_idle_cost_no_errors(serve: Serve) -> None:
-    target = serve("blog_server.py", "1")
-    plan = Scenario(
-        "gaps",
-        Sustained(rate=1, duration_s=3).scaled(load=2 / 3),
-        {"blog-list": 1},
-        shipped("smoke").applications,
-        variables=shipped("smoke").variables,
-    )
-    record = run(plan, target).record
+def test_connections_that_uvicorn_drops_while_idle_cost_no_errors(on_blogs: Played) -> None:
+    record = on_blogs.gaps
     assert record.counts()["ok"] == 2 == sum(record.counts().values())
     assert record.counters["connections"] >= 2
 
