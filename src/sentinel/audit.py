@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import floor
+from math import ceil, floor
 from typing import Literal
 
 from sentinel.announcements import retry_after
@@ -211,7 +211,7 @@ def _strength(
     else:
         lines.append(
             f"wrong refusals: {wrong.examined} refusals judged; the sharpest would have proven a limit "
-            f"{wrong.blind:.2f} requests or more too low"
+            f"{max(1, ceil(wrong.blind * 100)) / 100:.2f} requests or more too low"
         )
     if again.examined:
         held = again.examined - again.proven

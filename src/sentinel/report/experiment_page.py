@@ -53,7 +53,7 @@ def _result(experiment: Experiment) -> str:
     if experiment.status == "partial":
         return ""
     if experiment.kind == "audit":
-        return audit_section(audit_of(experiment))
+        return audit_section(audit_of(experiment), sentence=False)
     costs, budget_us = costs_of(experiment)
     return "".join(overhead_section(cost.found, budget_us, rate=cost.rate) for cost in costs)
 

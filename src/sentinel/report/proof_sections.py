@@ -14,9 +14,11 @@ _ACTS = ("act", "requests", "admitted", "refused", "excess proven", "wrong refus
 _COSTS = ("requests", "added at the median", "added on average", "at worst", "within budget", "on / off")
 
 
-def audit_section(result: AuditResult) -> str:
-    """Show an audit: what it comes to, the evidence, what was left out, act by act."""
+def audit_section(result: AuditResult, *, sentence: bool = True) -> str:
+    """Show an audit: what it comes to (unless it was said already), the evidence, what was left out, act by
+    act."""
     tone = {"kept": "good", "broken": "bad", "void": "warn"}[result.state]
+    come = f'<p class="{tone}"><b>{escape(result.sentence)}</b></p>' if sentence else ""
     lines = "".join(f"<li>{escape(line)}</li>" for line in result.strength)
     worst = "".join(
         f"<li>{escape(a.key)}: {escape(a.statement)}</li>" for f in result.findings for a in f.accusations[:3]
@@ -31,7 +33,7 @@ def audit_section(result: AuditResult) -> str:
     left = "".join(
         f"<li>left out: {escape(item.name)}, {escape(item.reason)}</li>" for item in result.left_out
     )
-    said = f'<p class="{tone}"><b>{escape(result.sentence)}</b></p><ul>{worst}{lines}{left}</ul>'
+    said = f"{come}<ul>{worst}{lines}{left}</ul>"
     return section(f"Audit: {escape(promise_words(result.promise))}", said + table(_ACTS, rows))
 
 
