@@ -8,6 +8,8 @@ from ..headers import NAMES
 from .protocols import Headers, StartResponse, Write
 
 _OURS = frozenset(name.lower() for name in NAMES)
+_INITIALS = frozenset(initial for name in NAMES for initial in (name[0].lower(), name[0].upper()))
+"""First letters of ours: most of an app's names need no closer look."""
 
 
 def merged(headers: Headers, fields: Headers) -> Headers:
@@ -18,7 +20,7 @@ def merged(headers: Headers, fields: Headers) -> Headers:
     """
     said = list(headers)
     for name, _ in said:
-        if name.lower() in _OURS:
+        if name and name[0] in _INITIALS and name.lower() in _OURS:
             taken = {name.lower() for name, _ in said}
             return said + [field for field in fields if field[0].lower() not in taken]
     return said + fields
