@@ -463,7 +463,7 @@ def test_a_listener_hears_of_every_second_and_its_parts_add_up_to_the_record() -
         def second(self, report: SecondReport) -> None:
             reports.append(report)
 
-    record = run(scenario(sessions=60, lasting_s=1.2), Recording(delay_s=0.03), listener=Hearing()).record
+    record = run(scenario(sessions=100, lasting_s=2), Recording(delay_s=0.03), listener=Hearing()).record
     assert {report.second for report in reports} >= {0, 1}
     merged = Histogram.merged(tick.response for report in reports for tick in report.ticks)
     assert merged == record.response()
