@@ -181,7 +181,7 @@ def test_four_workers_with_a_store_each_are_caught() -> None:
         rng = random.Random(1)
         return lambda key: rng.choice(workers)(key)
 
-    assert audit(BUCKET, make).excess > 500
+    assert audit(BUCKET, make, budget_s=12.0).excess > 500
 
 
 def test_a_retry_after_that_lies_is_caught() -> None:
@@ -203,7 +203,7 @@ def test_a_limiter_that_refuses_nothing_is_broken_and_one_that_cannot_be_asked_e
     async def yes(_: str) -> tuple[bool, float | None]:
         return True, None
 
-    assert audit(BUCKET, lambda clock: yes).state == "broken"
+    assert audit(BUCKET, lambda clock: yes, budget_s=12.0).state == "broken"
     slow = audit(Window(10_000, 1_000_000), lambda clock: yes, max_requests=5_000)
     assert slow.state == "void" and slow.exit_code is ExitCode.VOID
     assert "positive control did not fit" in slow.sentence
