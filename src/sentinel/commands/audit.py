@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.status import Status
 
+from sentinel.audit import AuditResult
 from sentinel.auditing import AuditSettings, audit
 from sentinel.commands import options, values
 from sentinel.commands.kept import kept
@@ -33,6 +34,7 @@ from sentinel.target import AppTarget, parse_target
 from sentinel.witness import Witness
 from threshold import Rate
 
+Progress = Callable[[int, int], None]
 SPREAD = 16
 STRANGERS_DRIFT_PPM = 500  # what NTP may do to one clock beside another
 
@@ -151,20 +153,33 @@ def audit_command(
     about = {"promise": promise_settings(promise), **about, **_settings(settings)}
     experiment = Experiment.begin("audit", what, about)
     console = Console()
-    with kept(None if no_save else db, experiment) as save:
+    experiment = _conducted(
+        experiment,
+        None if no_save else db,
+        console,
+        lambda progress: audit(promise, driver, make, settings, progress),
+    )
+    paths = {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file}
+    write_experiment(experiment, paths)
+    show_experiment(console, experiment)
+    return experiment.exit_code or ExitCode.PASS
+
+
+def _conducted(
+    experiment: Experiment, db: Path | None, console: Console, run: Callable[[Progress], AuditResult]
+) -> Experiment:
+    """Make an audit that was begun, with somebody watching, and keep what it comes to."""
+    with kept(db, experiment) as save:
         with _Shown(console, experiment.target) as shown:
-            result = audit(promise, driver, make, settings, shown)
-        experiment = experiment.concluded(
+            result = run(shown)
+        ended = experiment.concluded(
             audit_document(result),
             result.exit_code,
             result.sentence,
             requests=sum(act.requests for act in result.acts),
         )
-        save(experiment)
-    paths = {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file}
-    write_experiment(experiment, paths)
-    show_experiment(console, experiment)
-    return result.exit_code
+        save(ended)
+    return ended
 
 
 def _witness(secret: str | None, *, told: bool) -> Witness | None:
@@ -213,7 +228,7 @@ class _Shown:
         self._status: Status | None = None
         self._told_at = time.monotonic()
 
-    def __enter__(self) -> Callable[[int, int], None]:
+    def __enter__(self) -> Progress:
         if self._console.is_terminal:
             self._status = self._console.status(f"auditing {self._what}")
             self._status.start()
