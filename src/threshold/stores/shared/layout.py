@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 VERSION: Final = 1
@@ -69,6 +69,14 @@ class Geometry:
     ways: int
     rows: int
     extents: int
+    stride: int = field(init=False, repr=False, compare=False)
+    """Words per row."""
+    overflow: int = field(init=False, repr=False, compare=False)
+    """First word of the rows of overflow states."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stride", self.ways * CELL)
+        object.__setattr__(self, "overflow", _TABLE + self.rows * self.stride)
 
     @classmethod
     def of(cls, max_keys: int) -> Geometry:
@@ -78,19 +86,9 @@ class Geometry:
         return cls(max_keys, WAYS, -(-max_keys * 3 // (2 * WAYS)), max(512, max_keys // 4))
 
     @property
-    def stride(self) -> int:
-        """Words per row."""
-        return self.ways * CELL
-
-    @property
     def table(self) -> int:
         """First word of the rows of keys."""
         return _TABLE
-
-    @property
-    def overflow(self) -> int:
-        """First word of the rows of overflow states."""
-        return _TABLE + self.rows * self.stride
 
     @property
     def overflow_rows(self) -> int:
