@@ -15,8 +15,8 @@ from pathlib import Path
 from sentinel.errors import ConfigurationError, RecordError
 from sentinel.exit_codes import ExitCode
 from sentinel.experiment import Experiment
-from sentinel.migrations import UNUSED_CONFIGS, migrate
-from sentinel.writer import connect, host_hash
+from sentinel.migrations import UNUSED_CONFIGS
+from sentinel.writer import connect, host_hash, make_history
 
 _COLUMNS = (
     "e.id, e.kind, e.target, c.snapshot, e.host, e.started_at, e.status, e.seconds, e.requests, e.exit_code,"
@@ -34,9 +34,7 @@ class ExperimentStore:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with connect(self.path) as connection:
-            migrate(connection)
+        make_history(self.path)
 
     def save(self, experiment: Experiment) -> None:
         """Write an experiment, begun or ended, and wait until it is on disk."""

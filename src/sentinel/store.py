@@ -16,9 +16,9 @@ from typing import cast
 from sentinel.baseline import BEFORE, LATEST
 from sentinel.errors import ConfigurationError, RecordError
 from sentinel.histogram import Histogram
-from sentinel.migrations import UNUSED_CONFIGS, migrate
+from sentinel.migrations import UNUSED_CONFIGS
 from sentinel.run import Json, JsonObject, RunRecord, Tick
-from sentinel.writer import RunWriter, connect, host_hash, key_figures
+from sentinel.writer import RunWriter, connect, host_hash, key_figures, make_history
 
 __all__ = ["CHECKPOINT_EVERY_S", "RunStore", "RunSummary", "host_hash", "key_figures"]
 
@@ -54,9 +54,7 @@ class RunStore:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with connect(self.path) as connection:
-            migrate(connection)
+        make_history(self.path)
         self._writer = RunWriter(self.path)
 
     def __enter__(self) -> RunStore:

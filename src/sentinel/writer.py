@@ -18,8 +18,12 @@ from pathlib import Path
 
 from sentinel.errors import RecordError
 from sentinel.figures import figures
+from sentinel.migrations import migrate
 from sentinel.run import RunRecord, Tick
 
+_UNUSABLE = (
+    "history {path} cannot be used: {error}; name another file with --db, or keep nothing with --no-save"
+)
 _BULKY = ("ticks", "lag", "scenario")
 _Key = tuple[int, str, str, str]
 
@@ -40,14 +44,30 @@ def key_figures(record: RunRecord) -> dict[str, float | None]:
     return {**named, "error_rate": found.error_rate, "throughput": found.throughput}
 
 
+def make_history(path: Path) -> None:
+    """Make the history if it is not there, of the newest version; raise RecordError where it cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(_UNUSABLE.format(path=path, error=error)) from error
+    with connect(path) as connection:
+        migrate(connection)
+
+
 @contextmanager
 def connect(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open the history for one piece of work; raise RecordError for a file of another kind."""
-    with closing(sqlite3.connect(path, timeout=10.0)) as connection:
+    """Open the history for one piece of work; raise RecordError for a file of another kind or none."""
+    try:
+        opened = sqlite3.connect(path, timeout=10.0)
+    except sqlite3.OperationalError as error:
+        raise RecordError(_UNUSABLE.format(path=path, error=error)) from error
+    with closing(opened) as connection:
         try:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
+        except sqlite3.OperationalError as error:
+            raise RecordError(_UNUSABLE.format(path=path, error=error)) from error
         except sqlite3.DatabaseError as error:
             raise RecordError(f"{path} is not a history of runs: {error}") from error
         yield connection

@@ -161,6 +161,14 @@ def test_a_damaged_row_is_named(store: ExperimentStore, begun: Experiment) -> No
         store.latest()
 
 
+def test_a_history_that_cannot_be_written_is_named_with_its_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for path in (tmp_path / "file" / "history.db", tmp_path):
+        for kind in (ExperimentStore, RunStore):
+            with pytest.raises(RecordError, match=f"history {path} cannot be used: .*--db, or .*--no-save"):
+                kind(path)
+
+
 def test_secrets_stay_out_of_what_is_kept(store: ExperimentStore) -> None:
     store.save(Experiment.begin("audit", "rediss://ann:hunter2@cache:6380/0", {}))
     assert b"hunter2" not in b"".join(file.read_bytes() for file in store.path.parent.iterdir())
