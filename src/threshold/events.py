@@ -34,9 +34,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Refused(Event):
-    """A caller ran into limits: the first refusal until those limits would admit again.
+    """A request was refused by limits: the first until those limits would admit again.
 
-    For a limit that never admits, the first in each of its windows.
+    For a limit that never admits, the first in each of its windows. A refusal that the ladder forgave is no
+    such event: the request was let through.
     """
 
     caller: str
@@ -168,7 +169,7 @@ class Announcer:
             self._overflow()
         if outcome.strike:
             self._strike(plan, outcome)
-        if not outcome.found or (outcome.allowed and not outcome.strike):
+        if outcome.allowed or not outcome.found:
             return
         quiet = self._quiet_until
         at = outcome.at

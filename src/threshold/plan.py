@@ -128,4 +128,4 @@ class Outcome:
     shadowed: bool = False
     """The caller is under a shadow ban."""
     overflowed: int = 0
-    """Number of limits that used their shared overflow state, because the store is full."""
+    """Limits that used their shared overflow state because the store is full; a strike lost counts as one."""

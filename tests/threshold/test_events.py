@@ -177,7 +177,7 @@ def test_names_mean_nothing_in_another_process(clock: ManualClock) -> None:
 
 def test_a_dry_run_says_so(clock: ManualClock, ears: Ears) -> None:
     guard = guard_of(Policy(user=WINDOW, ladder=Ladder.default(), dry_run=True), clock, ears)
-    for _ in range(3):
+    for _ in range(4):  # two within the limit, one that is forgiven, one that is not
         guard.check(USER)
     assert [(type(event).__name__, event.dry_run) for event in ears.heard if hasattr(event, "dry_run")] == [
         ("Struck", True),
@@ -200,6 +200,16 @@ def test_an_overflow_is_told_at_1_2_4_and_so_on(clock: ManualClock, ears: Ears) 
     told = [event.decisions for event in ears.heard if isinstance(event, Overflowed)]
     assert told[:4] == [1, 2, 4, 8]
     assert told == [2**n for n in range(len(told))]
+
+
+def test_a_strike_that_a_full_store_cannot_remember_is_told_as_an_overflow(
+    clock: ManualClock, ears: Ears
+) -> None:
+    guard = Threshold(
+        Policy(user="1/hour", ladder=Ladder.default()), MemoryStore(1, clock=clock), hooks=[ears]
+    )
+    assert [guard.check(USER).status for _ in range(2)] == [200, 429]
+    assert ears.kinds() == ["Overflowed", "Refused"]
 
 
 def test_a_store_that_goes_and_comes_back_is_told_once_each(ears: Ears) -> None:

@@ -296,7 +296,10 @@ class MemoryStore:
             # A strike that cannot be remembered must not be forgiven either: plain refusals, no ladder.
             plan = replace(plan, ladder=None)
         outcome, struck = engine.decide(plan, states, abuse, now)
-        outcome.overflowed = len(shared)
+        lost = homeless and any(
+            answer[0] > 0 and rule.strikes for answer, rule in zip(outcome.found, plan.rules, strict=True)
+        )
+        outcome.overflowed = len(shared) + lost
         if plan.peek:
             return outcome
         for i, answer in enumerate(outcome.found):
@@ -308,7 +311,7 @@ class MemoryStore:
                 else:
                     self._insert(rule, names[i], answer[3], now)
         self._remember(plan, struck, now)
-        if shared or (homeless and not outcome.allowed):
+        if outcome.overflowed:
             self._count_overflow()
         return outcome
 

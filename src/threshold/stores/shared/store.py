@@ -245,7 +245,7 @@ class SharedMemoryStore:
         if culprit is not None and plan.ladder is not None:
             abuse = load(culprit, plan.ladder, now)
         rooms: dict[Place, int] = {}
-        overflowed = 0
+        overflowed = lost = 0
         for state in states:
             if state is None:
                 overflowed = self._newcomers.house(plan, places, states, rooms, now)
@@ -256,14 +256,13 @@ class SharedMemoryStore:
             if not rooms[culprit]:
                 # A strike that cannot be remembered must not be forgiven either: plain refusals, no ladder.
                 outcome, struck = engine.decide(replace(plan, ladder=None), states, abuse, now)
-                if not overflowed:
-                    self._count_overflow()
-        if overflowed:
-            outcome.overflowed = overflowed
+                lost = 1
+        outcome.overflowed = overflowed + lost
         if plan.peek:
             return outcome
         if overflowed:
             self._words[SHARED_AT] = now
+        if outcome.overflowed:
             self._count_overflow()
         writes: Writes = {}
         save = table.save
