@@ -169,8 +169,11 @@ class Connection(asyncio.Protocol):
             self._end()
 
     def on_body(self, data: bytes) -> None:
-        """Collect a part of the body."""
-        self._body.append(data)
+        """Collect a part of the body; one that follows the answer to HEAD spoils the connection."""
+        if self._complete:
+            self.closed = True
+        else:
+            self._body.append(data)
 
     def on_message_complete(self) -> None:
         """Notice the end; 1xx is only a preface."""
