@@ -40,11 +40,7 @@ class Heads:
     def learn(self, data: bytes, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """Remember the head of an answer that is whole, came in one piece and was not one to HEAD."""
         size = data.find(_END) + 4
-        if (
-            size < 4
-            or size + len(body) != len(data)
-            or any(name == b"transfer-encoding" for name, _ in headers)
-        ):
+        if size < 4 or size + len(body) != len(data):
             return  # chunks, a preface (1xx), or something stranger: not for the head alone to decide
         if len(self._known) >= _MOST:
             self._known.clear()
