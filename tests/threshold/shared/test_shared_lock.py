@@ -56,7 +56,7 @@ def test_a_stopped_holder_makes_the_store_unavailable_and_only_the_first_waits(
 ) -> None:
     take = store.bind(_RULE)
     key = "ann"
-    plan = Plan((_RULE,), (key,))
+    plan = Plan((_RULE,), (_RULE.scope + key,))
     began = time.monotonic()
     with pytest.raises(StoreUnavailable, match=r"held the lock for 0\.05 s"):
         take(key, 1)
@@ -65,8 +65,8 @@ def test_a_stopped_holder_makes_the_store_unavailable_and_only_the_first_waits(
         lambda: take(key, 1),
         lambda: store.decide(plan),
         lambda: store.refund(plan, 0),
-        lambda: store.reset([key]),
-        lambda: store.state([key]),
+        lambda: store.reset(list(plan.keys)),
+        lambda: store.state(plan.keys),
     )
     began = time.monotonic()
     for _ in range(20):
@@ -77,7 +77,7 @@ def test_a_stopped_holder_makes_the_store_unavailable_and_only_the_first_waits(
     stopped_holder.kill()
     stopped_holder.wait(10)
     assert take(key, 1)[0] == 0, "the kernel released the lock of the dead"
-    assert store.state([key]) == [(1, store.state([key])[0][1])]
+    assert store.state(plan.keys)[0][0] == 1
 
 
 def test_a_closed_store_is_unavailable_and_touches_no_other_file(name: str) -> None:

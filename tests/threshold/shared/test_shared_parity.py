@@ -83,3 +83,26 @@ def test_says_what_the_store_in_memory_says_over_random_plans(name: str, start: 
     assert shared[0].damaged == shared[0].recovered == shared[0].overflowed == 0
     for store in shared:
         store.close()
+
+
+@pytest.mark.parametrize("way", ["bound", "planned"])
+def test_a_ring_that_grew_long_shrinks_to_what_still_counts(name: str, way: str) -> None:
+    clock = ManualClock(10**12)
+    window = Rule.of("w", "user", SlidingWindow("1000/minute", precision=100))
+    asked = Plan((window,), (f"{window.scope}ann",))
+    memory = MemoryStore(clock=clock)
+    shared = SharedMemoryStore(name, 100, clock=clock)
+    takes = [store.bind(window) for store in (memory, shared)]
+    for sub_windows in (1, 12, 13, 14, 28, 29, 60, 100):
+        for left in (0, 1, 2, 12, 13, 14, 30, 99):
+            for _ in range(sub_windows):
+                clock.advance_us(600_000)
+                shared.decide(asked)
+                memory.decide(asked)
+            clock.advance_us(600_000 * (100 - left))
+            if way == "planned":
+                said = [store.decide(asked).found[0] for store in (memory, shared)]
+            else:
+                said = [take("ann", 1) for take in takes]
+            assert said[1][:3] == said[0][:3], (sub_windows, left)
+    shared.close()

@@ -230,7 +230,7 @@ class Table:
             self.extents.give_back(chain[max(0, wanted) :], writes)
             del chain[max(0, wanted) :]
         if len(chain) != before:
-            for extent, link in zip(chain, [*chain[1:], 0], strict=True):
+            for extent, link in zip(chain, [*chain, 0][1:], strict=True):
                 writes[self.extents.word(extent)] = link
         meta = cells.shape(kind, len(payload)) | (chain[0] << EXTENT_SHIFT if chain else 0)
         if meta != place.meta:

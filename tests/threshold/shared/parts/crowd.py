@@ -85,7 +85,7 @@ def take_some(store: SharedMemoryStore, rng: Random, log: int, until: float, sto
         try:
             if rng.random() < 0.7:
                 number = rng.randrange(len(RULES))
-                if takes[number](f"{RULES[number].scope}{key}", cost)[0] == 0:
+                if takes[number](str(key), cost)[0] == 0:
                     os.write(log, EVENT.pack(number, key, seen.at, cost))
             else:
                 plan = Plan(RULES, tuple(f"{rule.scope}{key}" for rule in RULES), cost)
