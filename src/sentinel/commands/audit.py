@@ -11,12 +11,10 @@ import click
 from rich.console import Console
 from rich.status import Status
 
-from sentinel.audit import AuditResult
 from sentinel.auditing import AuditSettings, audit
 from sentinel.commands import options, values
-from sentinel.commands.kept import kept
+from sentinel.commands.kept import conclude, kept
 from sentinel.commands.promised import promised, promised_options
-from sentinel.commands.written import write_experiment
 from sentinel.direct import THREADS, direct_limiter
 from sentinel.drivers.asgi import load_app
 from sentinel.drivers.driver import Driver, Request
@@ -28,7 +26,6 @@ from sentinel.experiment import Experiment, headers_kept
 from sentinel.keyed import KeyedRequests, header
 from sentinel.promise import ClockTrust
 from sentinel.report.parts import audit_document, promise_settings
-from sentinel.report.terminal import show_experiment
 from sentinel.run import JsonObject
 from sentinel.target import AppTarget, parse_target
 from sentinel.witness import Witness
@@ -153,33 +150,17 @@ def audit_command(
     about = {"promise": promise_settings(promise), **about, **_settings(settings)}
     experiment = Experiment.begin("audit", what, about)
     console = Console()
-    experiment = _conducted(
-        experiment,
-        None if no_save else db,
-        console,
-        lambda progress: audit(promise, driver, make, settings, progress),
+    with kept(None if no_save else db, experiment) as save, _Shown(console, experiment.target) as shown:
+        result = audit(promise, driver, make, settings, shown)
+    ended = experiment.concluded(
+        audit_document(result),
+        result.exit_code,
+        result.sentence,
+        requests=sum(act.requests for act in result.acts),
     )
     paths = {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file}
-    write_experiment(experiment, paths)
-    show_experiment(console, experiment)
-    return experiment.exit_code or ExitCode.PASS
-
-
-def _conducted(
-    experiment: Experiment, db: Path | None, console: Console, run: Callable[[Progress], AuditResult]
-) -> Experiment:
-    """Make an audit that was begun, with somebody watching, and keep what it comes to."""
-    with kept(db, experiment) as save:
-        with _Shown(console, experiment.target) as shown:
-            result = run(shown)
-        ended = experiment.concluded(
-            audit_document(result),
-            result.exit_code,
-            result.sentence,
-            requests=sum(act.requests for act in result.acts),
-        )
-        save(ended)
-    return ended
+    conclude(ended, save, paths, console)
+    return result.exit_code
 
 
 def _witness(secret: str | None, *, told: bool) -> Witness | None:

@@ -13,9 +13,8 @@ from rich.console import Console
 
 from sentinel.bare import without_limiter
 from sentinel.commands import options, values
-from sentinel.commands.kept import kept
-from sentinel.commands.written import write_experiment
-from sentinel.cost import conclude
+from sentinel.commands.kept import conclude, kept
+from sentinel.cost import conclude as conclude_costs
 from sentinel.costing import CostSettings, cost
 from sentinel.drivers.asgi import load_app
 from sentinel.drivers.driver import Driver
@@ -26,7 +25,6 @@ from sentinel.exit_codes import ExitCode
 from sentinel.experiment import Experiment, headers_kept, without_password
 from sentinel.keyed import FORWARDED, KeyedRequests, header
 from sentinel.report.parts import costs_document
-from sentinel.report.terminal import show_experiment
 from sentinel.run import JsonObject
 from sentinel.target import AppTarget, parse_target
 
@@ -130,25 +128,22 @@ def overhead(
     about |= {"store": without_password(store or "memory") if demo else None, **_settings(settings)}
     experiment = Experiment.begin("overhead", what, about)
     told = Console(stderr=True)
-    with kept(None if no_save else db, experiment) as save:
-        with _demo_store(store or "memory") if demo else _nothing():
-            costs = cost(
-                *_arms(what, without, allow_target, production),
-                requests,
-                settings,
-                lambda words: told.print(f"[dim]{words}[/]"),
-            )
-            gc.collect()  # the app was part of cycles; its store lets go with it
-        experiment = experiment.concluded(
-            costs_document(costs, budget_us),
-            *conclude(costs, budget_us),
-            requests=sum(entry.requests for entry in costs),
+    stage = _demo_store(store or "memory") if demo else _nothing()
+    with kept(None if no_save else db, experiment) as save, stage:
+        costs = cost(
+            *_arms(what, without, allow_target, production),
+            requests,
+            settings,
+            lambda words: told.print(f"[dim]{words}[/]"),
         )
-        save(experiment)
+        gc.collect()  # the app was part of cycles; its store lets go with it
+    code, sentence = conclude_costs(costs, budget_us)
+    ended = experiment.concluded(
+        costs_document(costs, budget_us), code, sentence, requests=sum(entry.requests for entry in costs)
+    )
     paths = {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file}
-    write_experiment(experiment, paths)
-    show_experiment(Console(), experiment)
-    return experiment.exit_code or ExitCode.PASS
+    conclude(ended, save, paths, Console())
+    return code
 
 
 def _settings(settings: CostSettings) -> JsonObject:

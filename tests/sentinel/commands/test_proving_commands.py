@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -95,6 +96,22 @@ def test_an_audit_writes_its_result_in_every_form(sentinel: Sentinel) -> None:
     assert sentinel("report", "last", "--format", "html").out.startswith("<!doctype html>")
     assert re.search(r"audit-\S+ +memory: .* kept +0", sentinel("history").out)
     assert re.search(r"left out: .*: it ends \d+\.\d s after the start; the time allowed is 2 s", said.out)
+
+
+def test_a_result_that_cannot_be_kept_is_reported_all_the_same(sentinel: Sentinel, tmp_path: Path) -> None:
+    sentinel("history")
+    with sqlite3.connect(tmp_path / "history.db") as connection:
+        connection.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON experiments WHEN NEW.status = 'complete'"
+            " BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+        )
+    connection.close()
+    said = sentinel(
+        "audit", "--limiter", "memory:", "--limit", "50/s", "--duration", "2s", "--json", "a.json"
+    )
+    assert said.status == 1 and "disk is full" in said.err
+    assert "KEPT" in said.out and json.loads(Path("a.json").read_text())["state"] == "kept"
+    assert "partial" in sentinel("history").out
 
 
 PATHS = """
