@@ -1,7 +1,8 @@
-"""Hold a run against its pass criteria. A figure that cannot be known does not pass.
+"""Hold a run against its pass criteria. A figure that cannot be known is not judged, and does not pass.
 
-A percentile of few samples is not known, but it is at most their maximum: an upper bound that even the
-slowest sample keeps holds all the same, and the result says that this is why.
+A percentile of few samples is not known, but often which side of an upper bound it is on. It is at most their
+maximum, so a bound that even the slowest keeps holds; and it is above the bound when so many samples are that
+chance explains it in fewer than one run of a hundred. The result says so in both cases.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
+from sentinel.chance import at_least
 from sentinel.criterion import Criterion
-from sentinel.figures import figures, latency, ms
-from sentinel.histogram import SAMPLES_ABOVE
+from sentinel.evidence import ExcessFound
+from sentinel.figures import Figures, latency, ms, of_run
+from sentinel.histogram import SAMPLES_ABOVE, Histogram
 from sentinel.run import RunRecord, Tick
 
 _HOLDS: Mapping[str, Callable[[float, float], bool]] = {
@@ -22,6 +26,8 @@ _HOLDS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "=": operator.eq,
 }
+State = Literal["pass", "fail", "not judged"]
+BY_CHANCE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +40,23 @@ class CheckResult:
 
     criterion: Criterion
     observed: float | None
-    passed: bool
+    state: State
     samples: int
     detail: str
 
+    @property
+    def passed(self) -> bool:
+        """Tell whether it holds; what could not be judged does not."""
+        return self.state == "pass"
+
+    @property
+    def lasting(self) -> bool:
+        """Tell whether a failure stays one whatever comes later: a maximum or an excess only grows."""
+        return self.criterion.figure in ("max", "excess") and self.criterion.op in ("<", "<=", "=")
+
     def __str__(self) -> str:
-        return f"{'pass' if self.passed else 'FAIL'}  {self.criterion}  ({self.detail})"
+        mark = "FAIL" if self.state == "fail" else self.state
+        return f"{mark}  {self.criterion}  ({self.detail})"
 
 
 def parse_criteria(texts: Iterable[str]) -> tuple[Criterion, ...]:
@@ -54,45 +71,42 @@ def parse_criteria(texts: Iterable[str]) -> tuple[Criterion, ...]:
 
 
 def check(
-    record: RunRecord, criteria: Iterable[Criterion], *, excess: int | None = None
+    record: RunRecord, criteria: Iterable[Criterion], *, excess: ExcessFound | None = None
 ) -> tuple[CheckResult, ...]:
-    """Judge a run by its criteria; `excess` is what an audit proved, None if no audit ran."""
+    """Judge a run by its criteria; `excess` is what was proven of its own requests, None if nobody looked."""
     return tuple(_one(record, criterion, excess) for criterion in criteria)
 
 
-def _one(record: RunRecord, criterion: Criterion, excess: int | None) -> CheckResult:
-    ticks = [tick for tick in record.ticks if _concerns(criterion, tick)]
-    seconds = float(record.seconds)
+def _one(record: RunRecord, criterion: Criterion, excess: ExcessFound | None) -> CheckResult:
     if criterion.metric == "excess":
-        if excess is None:
-            return CheckResult(criterion, None, False, 0, "no audit ran, so nothing is proven")
-        return _judged(criterion, float(excess), sum(t.count for t in ticks), f"{excess} proven")
+        return _excess(criterion, excess)
+    ticks = [tick for tick in record.ticks if _concerns(criterion, tick)]
     if not any(tick.count for tick in ticks):
         series = "/".join(part for part in (criterion.application, criterion.step) if part)
-        return CheckResult(criterion, None, False, 0, f"no requests{' of ' + series if series else ''}")
-    found = figures(ticks, seconds)
-    match criterion.metric:
-        case "error_rate":
-            failed = found.counts["error"] + found.counts["shed"]
-            return _judged(
-                criterion,
-                found.error_rate,
-                found.requests,
-                f"{failed} of {found.requests}, {found.error_rate:.3%}",
-            )
-        case "denied_rate":
-            denied = found.counts["denied"]
-            return _judged(
-                criterion,
-                found.denied_rate,
-                found.requests,
-                f"{denied} of {found.requests}, {found.denied_rate:.3%}",
-            )
-        case "throughput":
-            detail = f"{found.throughput:.1f}/s over {seconds:.0f} s"
-            return _judged(criterion, found.throughput, found.requests, detail)
-        case _:
-            return _latency(criterion, ticks)
+        return _unknown(criterion, 0, f"no requests{' of ' + series if series else ''}")
+    if criterion.metric == "latency":
+        return _latency(criterion, ticks)
+    return _rate(criterion, of_run(record, ticks))
+
+
+def _excess(criterion: Criterion, excess: ExcessFound | None) -> CheckResult:
+    if excess is None:
+        return _unknown(criterion, 0, "no audit ran, so nothing is proven")
+    if not excess.proven and not excess.refused:
+        why = f"none of the {excess.requests:,} requests was refused: nothing shows that there is a limit"
+        return _unknown(criterion, excess.requests, why)
+    return _judged(criterion, float(excess.proven), excess.requests, str(excess))
+
+
+def _rate(criterion: Criterion, found: Figures) -> CheckResult:
+    if criterion.metric == "throughput":
+        detail = f"{found.throughput:.1f}/s over {found.seconds:g} s"
+        return _judged(criterion, found.throughput, found.requests, detail)
+    if criterion.metric == "error_rate":
+        share, count = found.error_rate, found.counts["error"] + found.counts["shed"]
+    else:
+        share, count = found.denied_rate, found.counts["denied"]
+    return _judged(criterion, share, found.requests, f"{count} of {found.requests}, {share:.3%}")
 
 
 def _concerns(criterion: Criterion, tick: Tick) -> bool:
@@ -102,27 +116,38 @@ def _concerns(criterion: Criterion, tick: Tick) -> bool:
 def _latency(criterion: Criterion, ticks: list[Tick]) -> CheckResult:
     times = latency(ticks)
     if not times.count:
-        return CheckResult(criterion, None, False, 0, "nothing but called-for refusals")
+        return _unknown(criterion, 0, "nothing but called-for refusals")
     if criterion.figure == "mean":
         value = times.mean
     elif criterion.figure == "max":
         value = float(times.max)
     else:
         value = times.percentile(float(criterion.figure[1:]))
-    if (
-        value is None
-        and criterion.op in ("<", "<=")
-        and _HOLDS[criterion.op](times.max / 1e6, criterion.value)
-    ):
-        detail = (
-            f"all {times.count} samples within {ms(times.max / 1e6)} ms; too few to tell a {criterion.figure}"
-        )
-        return CheckResult(criterion, None, True, times.count, detail)
     if value is None:
-        detail = f"fewer than {SAMPLES_ABOVE} of {times.count} samples lie above it: run longer"
-        return CheckResult(criterion, None, False, times.count, detail)
+        return _few(criterion, times)
     return _judged(criterion, value / 1e6, times.count, f"{ms(value / 1e6)} ms of {times.count} samples")
 
 
+def _few(criterion: Criterion, times: Histogram) -> CheckResult:
+    """Judge a percentile that cannot be told by what is certain about it all the same."""
+    if criterion.op in ("<", "<="):
+        if _HOLDS[criterion.op](times.max / 1e6, criterion.value):
+            words = f"all {times.count} samples within {ms(times.max / 1e6)} ms"
+            detail = f"{words}; too few to tell a {criterion.figure}"
+            return CheckResult(criterion, None, "pass", times.count, detail)
+        above = times.count_above(criterion.value * 1e6)
+        if at_least(above, times.count, 1 - float(criterion.figure[1:]) / 100) < BY_CHANCE:
+            words = f"{above} of {times.count} samples above {ms(criterion.value)} ms"
+            detail = f"{words}: too few to tell a {criterion.figure}, enough to tell that it is above"
+            return CheckResult(criterion, None, "fail", times.count, detail)
+    detail = f"fewer than {SAMPLES_ABOVE} of {times.count} samples lie above it: run longer"
+    return _unknown(criterion, times.count, detail)
+
+
+def _unknown(criterion: Criterion, samples: int, detail: str) -> CheckResult:
+    return CheckResult(criterion, None, "not judged", samples, detail)
+
+
 def _judged(criterion: Criterion, observed: float, samples: int, detail: str) -> CheckResult:
-    return CheckResult(criterion, observed, _HOLDS[criterion.op](observed, criterion.value), samples, detail)
+    state: State = "pass" if _HOLDS[criterion.op](observed, criterion.value) else "fail"
+    return CheckResult(criterion, observed, state, samples, detail)

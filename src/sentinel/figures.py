@@ -8,7 +8,8 @@ and 503s.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 
 from sentinel.histogram import Histogram
 from sentinel.run import OUTCOMES, Outcome, RunRecord, Tick
@@ -36,7 +37,7 @@ class Figures:
     """Hold the figures of some requests over some seconds.
 
     `seconds` is the length of the stretch; `counts` has an entry for every outcome; latencies are in
-    milliseconds.
+    milliseconds. `answered` counts those of the requests that were answered within the stretch; None: all.
     """
 
     seconds: float
@@ -116,6 +117,36 @@ def figures(ticks: Iterable[Tick], seconds: float, answered: int | None = None) 
         _ms(float(times.max)) if times.count else None,
         answered,
     )
+
+
+def length_s(record: RunRecord) -> float:
+    """Give the seconds that throughput is counted over: those of the load, not the wait for its last answers.
+
+    Of a run that was stopped, the whole seconds in which it was loaded.
+
+    >>> from sentinel.run import Phase
+    >>> run = RunRecord("r", {}, "", {}, "", "open", "complete", planned=(150, 150, 0), done=(147, 150, 3),
+    ...                 phases=(Phase("sustained", 0.0, 2.0),))
+    >>> length_s(run)
+    2.0
+    """
+    loaded = max((second for second, count in enumerate(record.planned) if count), default=-1) + 1
+    if record.status == "partial":
+        return float(max(loaded - 1, min(loaded, 1)))
+    planned = max((phase.end_s for phase in record.phases), default=0.0)
+    if ceil(planned) < loaded or planned > record.seconds:  # phases do not always name the whole of a load
+        return float(record.seconds if not record.phases else loaded)
+    return planned
+
+
+def of_run(record: RunRecord, ticks: Iterable[Tick]) -> Figures:
+    """Compute the figures of some ticks over a whole run; the throughput is that of the loaded seconds."""
+    seconds, every = length_s(record), sum(record.done)
+    found = figures(ticks, seconds)
+    if not every:
+        return found
+    within = sum(record.done[: ceil(seconds)])
+    return replace(found, answered=round(found.requests * within / every))
 
 
 def _ms(nanoseconds: float | None) -> float | None:

@@ -2,6 +2,8 @@
 cross-checks.
 
 The knee is the first step from which the p95 stays above the floor's by a fifth, interval against interval.
+Too few steps, or steps of much the same load, say nothing of a knee: neither that there is one nor that there
+is none.
 Latency alone can be fooled by a cold cache or a noisy neighbour, so the knee is confirmed by what was
 achieved of what was offered, and the record itself by Little's law: requests under way = completions per
 second x mean response.
@@ -19,7 +21,9 @@ from sentinel.run import RunRecord, Tick
 
 RISE = 1.2
 STEPS = 12
+FEWEST_STEPS = 3
 FEWEST_SECONDS = 3
+SPREAD = 1.5  # of the highest over the lowest step; chance alone spreads a constant load as well
 FEWEST_SAMPLES = 100
 FEWEST_UNDER_WAY = 10  # requests x seconds: in-flight counts are ten samples a second, below this mere luck
 KEEPING_UP = 0.97
@@ -65,6 +69,7 @@ class Knee:
 def load_steps(record: RunRecord) -> tuple[LoadStep, ...]:
     """Cut the run, up to the end of its highest load, into at most 12 steps of rising offered load.
 
+    Neighbouring steps with too few seconds or samples are one, so a quick ramp has fewer and wider steps.
     What follows the peak is left out: a target that has not yet recovered says nothing about its knee.
     """
     planned = np.array(record.planned, np.float64)
@@ -74,17 +79,29 @@ def load_steps(record: RunRecord) -> tuple[LoadStep, ...]:
     seconds = np.arange(last + 1)
     edges = np.linspace(0, planned.max() * (1 + 1e-9), STEPS + 1)
     place = np.digitize(planned[: last + 1], edges)
-    grouped = [seconds[(place == step) & (planned[: last + 1] > 0)] for step in range(1, STEPS + 1)]
+    groups = [seconds[(place == step) & (planned[: last + 1] > 0)].tolist() for step in range(1, STEPS + 1)]
     ticks = by_second(record)
-    found = (_step(record, ticks, group.tolist()) for group in grouped if len(group) >= FEWEST_SECONDS)
-    return tuple(step for step in found if step is not None)
+    samples = [latency(group).count for group in ticks]
+    return tuple(_step(record, ticks, group) for group in _filled(groups, samples))
 
 
-def _step(record: RunRecord, ticks: tuple[tuple[Tick, ...], ...], seconds: list[int]) -> LoadStep | None:
+def _filled(groups: list[list[int]], samples: list[int]) -> list[list[int]]:
+    """Join neighbouring groups of seconds, the lowest load first, until each has enough to tell a p95."""
+    filled: list[list[int]] = []
+    gathered: list[int] = []
+    for group in groups:
+        gathered = gathered + group
+        if len(gathered) >= FEWEST_SECONDS and sum(samples[second] for second in gathered) >= FEWEST_SAMPLES:
+            filled.append(gathered)
+            gathered = []
+    if gathered and filled:
+        filled[-1] = filled[-1] + gathered
+    return filled
+
+
+def _step(record: RunRecord, ticks: tuple[tuple[Tick, ...], ...], seconds: list[int]) -> LoadStep:
     parts = [latency(ticks[second]) for second in seconds]
     merged = Histogram.merged(parts)
-    if merged.count < FEWEST_SAMPLES:
-        return None
     low, middle, high = _p95(parts)
     completed = _mean(record.done, seconds)
     everything = Histogram.merged(tick.response for second in seconds for tick in ticks[second])
@@ -128,9 +145,42 @@ def _p95(parts: list[Histogram]) -> tuple[float, float, float]:
     return float(low), float(values[0]), float(high)
 
 
+def too_little(steps: tuple[LoadStep, ...]) -> str:
+    """Say why these steps tell nothing of a knee; an empty text when they do.
+
+    >>> too_little(())
+    'no load, or none with enough seconds and samples to tell a p95'
+    """
+    if not steps:
+        return "no load, or none with enough seconds and samples to tell a p95"
+    lowest, highest = steps[0].offered, steps[-1].offered
+    if highest < SPREAD * lowest or len(steps) == 1:
+        return f"the load did not rise enough to look for one ({_span(lowest, highest)} requests/s)"
+    if len(steps) < FEWEST_STEPS:
+        return (
+            f"too few steps of load to tell ({len(steps)} of at least {FEWEST_STEPS}, each with "
+            f"{FEWEST_SECONDS} s and {FEWEST_SAMPLES} samples): let the load rise for longer"
+        )
+    return ""
+
+
+def _span(lowest: float, highest: float) -> str:
+    low, high = f"{lowest:,.0f}", f"{highest:,.0f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def no_knee(steps: tuple[LoadStep, ...]) -> str:
+    """Say over which loads no knee was found, or why nothing can be said."""
+    why = too_little(steps)
+    if why:
+        return f"knee unknown: {why}"
+    span = _span(steps[0].offered, steps[-1].offered)
+    return f"no knee from {span} requests/s: no lasting rise of the p95 by {RISE - 1:.0%}"
+
+
 def knee(steps: tuple[LoadStep, ...]) -> Knee | None:
     """Find the first step from which the p95's interval stays above the floor's by 20 %; None if there is
-    none.
+    none, or too little to tell.
 
     The floor is the lowest p95 among the lower half of the steps.
 
@@ -139,7 +189,7 @@ def knee(steps: tuple[LoadStep, ...]) -> Knee | None:
     >>> found.offered, found.confirmed
     (400, True)
     """
-    if len(steps) < 3:
+    if too_little(steps):
         return None
     floor = min(steps[: (len(steps) + 1) // 2], key=lambda step: step.p95_ms)
     begin = len(steps)

@@ -18,6 +18,7 @@ from sentinel.recorder import Listener
 from sentinel.scenario import Scenario
 from sentinel.target import AppTarget, HttpTarget
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 THREADS = 8  # in which a WSGI application in this process is called
 
 
@@ -47,7 +48,8 @@ def run(
 ) -> Run:
     """Run a scenario against a target, or through a driver, and wait for it.
 
-    The first Ctrl-C (or SIGTERM) ends the run cleanly with a partial record, the second one at once. Raises
+    The first Ctrl-C (or SIGTERM, or the end of the terminal) ends the run cleanly with a partial record, the
+    second one at once. Raises
     TargetError for a target that cannot be reached or loaded, ConfigurationError for options that make no
     sense.
     """
@@ -63,12 +65,12 @@ def run(
             engine.stop()
 
         def let_go() -> None:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in STOPPING:
                 with contextlib.suppress(RuntimeError, ValueError):
                     loop.remove_signal_handler(number)
 
         if stoppable:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in STOPPING:
                 loop.add_signal_handler(number, interrupted)
         try:
             return await engine.run()

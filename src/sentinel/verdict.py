@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from sentinel.baseline import Comparison
 from sentinel.checks import CheckResult
 from sentinel.exit_codes import ExitCode
 from sentinel.run import RunRecord
+
+_NAMED = 3  # criteria that a sentence names; the report lists all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,27 +29,88 @@ class Verdict:
 
 
 def conclude(
-    record: RunRecord, checks: Iterable[CheckResult] = (), comparison: Comparison | None = None
+    record: RunRecord,
+    checks: Iterable[CheckResult] = (),
+    comparison: Comparison | None = None,
+    *,
+    bounds: Iterable[CheckResult] = (),
 ) -> Verdict:
-    """Conclude a run: VOID goes before everything, a failed check before a regression."""
-    results = tuple(checks)
-    failed = [result for result in results if not result.passed]
+    """Conclude a run: VOID goes before everything, a failed check before a regression.
+
+    checks: the criteria that were asked for, all of which must be judged. bounds: those that steps set on
+    themselves, of which some may be left open by too few samples, but not all there is. A run that was
+    stopped is not judged, except by what no later second could have mended.
+    """
+    asked, own = tuple(checks), tuple(bounds)
+    results = (*asked, *own)
     if record.void:
         reasons = "; ".join(record.void_reasons)
-        return Verdict(ExitCode.VOID, f"VOID, this run proves nothing: {reasons}", results, comparison)
-    if failed:
-        words = "; ".join(f"{result.criterion} ({result.detail})" for result in failed)
-        sentence = f"FAILED: {len(failed)} of {len(results)} criteria do not hold: {words}"
-        return Verdict(ExitCode.CHECK_FAILED, sentence, results, comparison)
+        open_results = tuple(map(_unjudged, results))
+        sentence = f"VOID, this run proves nothing: {reasons}"
+        return Verdict(ExitCode.VOID, sentence, open_results, comparison)
+    if record.status == "partial":
+        return _partial(record, results, comparison)
+    failed = [result for result in results if result.state == "fail"]
+    unknown = [result for result in asked if result.state == "not judged"]
+    if failed or unknown:
+        return Verdict(ExitCode.CHECK_FAILED, _failure(failed, unknown, len(results)), results, comparison)
+    unjudged = [result for result in results if result.state == "not judged"]
+    if unjudged and len(unjudged) == len(results):
+        sentence = f"VOID, this run proves nothing: nothing could be judged: {_named(unjudged)}"
+        return Verdict(ExitCode.VOID, sentence, results, comparison)
     if comparison is not None and comparison.state == "regression":
         return Verdict(ExitCode.REGRESSION, comparison.statement.capitalize(), results, comparison)
-    held = (
-        f"all {len(results)} criteria hold"
-        if len(results) > 1
-        else "its criterion holds"
-        if results
-        else "no criteria were set"
-    )
-    partial = ", on a run that was stopped early" if record.status == "partial" else ""
+    sentence = f"PASSED: {_held(len(results) - len(unjudged))}"
+    if unjudged:
+        sentence += f"; {len(unjudged)} more could not be judged: {_named(unjudged)}"
     after = f"; {comparison.statement}" if comparison is not None else ""
-    return Verdict(ExitCode.PASS, f"PASSED: {held}{partial}{after}", results, comparison)
+    return Verdict(ExitCode.PASS, f"{sentence}{after}", results, comparison)
+
+
+def _held(count: int) -> str:
+    if not count:
+        return "no criteria were set"
+    return f"all {count} criteria hold" if count > 1 else "its criterion holds"
+
+
+def _unjudged(result: CheckResult) -> CheckResult:
+    return replace(result, state="not judged")
+
+
+def _named(results: Sequence[CheckResult]) -> str:
+    words = [f"{result.criterion} ({result.detail})" for result in results[:_NAMED]]
+    return "; ".join([*words, *([f"and {len(results) - _NAMED} more"] if len(results) > _NAMED else [])])
+
+
+def _failure(failed: Sequence[CheckResult], unknown: Sequence[CheckResult], of: int) -> str:
+    parts = []
+    if failed:
+        words = "; ".join(f"{result.criterion} ({result.detail})" for result in failed)
+        parts.append(f"{len(failed)} of {of} criteria do not hold: {words}")
+    if unknown:
+        words = "; ".join(f"{result.criterion} ({result.detail})" for result in unknown)
+        rest = "" if failed else f" of {of} criteria"
+        parts.append(f"{len(unknown)}{rest} could not be judged: {words}")
+    return f"FAILED: {'; '.join(parts)}"
+
+
+def _partial(record: RunRecord, results: Sequence[CheckResult], comparison: Comparison | None) -> Verdict:
+    """Judge a run that was stopped by what is certain already: nothing else, good or bad."""
+    certain = [result for result in results if result.state == "fail" and result.lasting]
+    shown = tuple(result if result in certain else _unjudged(result) for result in results)
+    if certain:
+        sentence = f"{_failure(certain, (), len(results))}, on a run that was stopped early"
+        return Verdict(ExitCode.CHECK_FAILED, sentence, shown, comparison)
+    held = sum(result.state == "pass" for result in results)
+    far = f"; so far {held} of {len(results)} criteria held" if results else ""
+    sentence = f"PARTIAL, not judged: {stopped_words(record)}{far}"
+    return Verdict(ExitCode.VOID, sentence, shown, comparison)
+
+
+def stopped_words(record: RunRecord) -> str:
+    """Say how far a partial run came: stopped, or killed, and then as far as it was last saved."""
+    planned = max((phase.end_s for phase in record.phases), default=0.0)
+    reached = f"{record.seconds} of {planned:g} s" if planned >= record.seconds else f"{record.seconds} s"
+    if record.counters.get("checkpoint"):
+        return f"the run was killed, only the first {reached} were saved"
+    return f"the run was stopped after {reached}"

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sentinel.errors import RecordError
-from sentinel.figures import figures
+from sentinel.figures import of_run
 from sentinel.migrations import migrate
 from sentinel.run import RunRecord, Tick
 
@@ -39,7 +39,7 @@ def host_hash(host: Mapping[str, str | int]) -> str:
 
 def key_figures(record: RunRecord) -> dict[str, float | None]:
     """Compute the figures that runs are compared by, latencies in milliseconds."""
-    found = figures(record.ticks, float(record.seconds))
+    found = of_run(record, record.ticks)
     named: dict[str, float | None] = {f"p{p:g}_ms": found.percentile(p).ms for p in (50.0, 95.0, 99.0)}
     return {**named, "error_rate": found.error_rate, "throughput": found.throughput}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from sentinel.analysis import analyse, health_of
+from sentinel.bottleneck import Bottleneck
 from sentinel.figures import figures
 from sentinel.histogram import Histogram
 from sentinel.knee import LoadStep, knee, load_steps
@@ -28,10 +30,39 @@ def test_the_knee_is_found_at_the_queues_capacity_and_confirmed_by_what_was_left
         assert "of the offered load was completed" in found.statement
 
 
+def test_a_quick_ramp_has_fewer_and_wider_steps_and_its_knee_is_found(simulate: Simulate) -> None:
+    ramp = np.linspace(100, 600, 20).tolist()
+    for seed in (1, 2, 3):
+        run = simulate([*ramp, *[600.0] * 3, *[100.0] * 20], seed=seed)
+        assert all(step.seconds >= 3 and step.samples >= 100 for step in load_steps(run))
+        found = analyse(run).knee
+        assert found is not None and found.confirmed and 320 <= found.offered <= 560
+
+
+def test_nothing_is_said_of_a_knee_by_a_load_that_did_not_rise_or_hardly_was_one(simulate: Simulate) -> None:
+    for seed in range(4):
+        constant = analyse(simulate([100.0] * 30, seed=seed))
+        assert constant.knee is None and "the load did not rise enough" in constant.knee_statement
+        assert constant.bottleneck.kind == "unknown"
+    brief = analyse(simulate([100.0, 200.0, 300.0, 400.0]))
+    assert brief.knee_statement.startswith("knee unknown") and brief.bottleneck.kind == "unknown"
+    few = analyse(simulate([*[100.0] * 4, *[400.0] * 4]))
+    assert "too few steps of load to tell (2 of at least 3" in few.knee_statement
+    single = analyse(replace(simulate([100.0]), planned=(1,), done=(1,)))
+    assert single.knee_statement.startswith("knee unknown") and single.bottleneck.kind == "unknown"
+
+
+def test_a_void_run_concludes_nothing(simulate: Simulate) -> None:
+    void = analyse(replace(simulate([*RAMP, *[50.0] * 20]), void_reasons=("lag p99 was 9 ms",)))
+    assert (void.knee, void.recovery, void.health) == (None, None, "unknown") and not void.incident
+    assert void.knee_statement == "knee unknown: the run is void"
+
+
 def test_no_knee_is_claimed_below_capacity(simulate: Simulate) -> None:
     for seed in range(6):
         analysis = analyse(simulate(np.linspace(20, 220, 40).tolist(), seed=seed))
         assert analysis.knee is None and analysis.bottleneck.kind == "none"
+        assert re.search("no knee from .* to 2.. requests/s", analysis.knee_statement)
 
 
 def test_latency_that_rises_while_everything_is_completed_is_a_knee_that_is_not_confirmed() -> None:
@@ -89,10 +120,30 @@ def test_a_target_that_stays_slow_after_its_peak_has_not_recovered(simulate: Sim
     assert "not recovered within 10 s" in recovery.statement
 
 
+def test_a_rise_that_nobody_can_feel_is_no_failed_recovery(simulate: Simulate) -> None:
+    run = simulate([*[100.0] * 10, *[300.0] * 5, *[100.0] * 20], service_ms=0.4)
+    slower = tuple(
+        replace(tick, response=Histogram([700_000] * tick.count)) if tick.second >= 15 else tick
+        for tick in run.ticks
+    )
+    recovery = analyse(replace(run, ticks=slower)).recovery
+    assert recovery is not None and recovery.seconds == 0
+
+
 def test_the_bottleneck_is_processor_time_or_waiting_by_what_the_machine_did(simulate: Simulate) -> None:
-    busy, idle = analyse(simulate(RAMP, cpu=0.49)), analyse(simulate(RAMP, cpu=0.2))
-    assert busy.bottleneck.kind == "server-cpu" and "1.0 cores" in busy.bottleneck.statement
-    assert idle.bottleneck.kind == "server-wait" and idle.bottleneck.series is not None
+    run = simulate(RAMP)
+    used = [min(rate, 400) / 400 / 2 for rate in RAMP]  # a whole core of two at 400 requests a second
+
+    def told(share: list[float]) -> Bottleneck:
+        return analyse(replace(run, others_cpu=tuple(share))).bottleneck
+
+    busy, idle = told(used), told([share * 0.2 for share in used])
+    assert busy.kind == "server-cpu" and "1.0 beyond it" in busy.statement
+    assert idle.kind == "server-wait" and idle.series is not None
+    elsewhere = told([0.5] * len(RAMP))
+    assert elsewhere.kind == "server-wait", "a core that others use all the time accuses nobody"
+    assert told([0.99] * len(RAMP)).kind == "unknown", "nothing was left over to tell by"
+    assert told([0.0] * len(RAMP)).kind == "unknown", "this system does not tell"
     void = analyse(replace(simulate(RAMP), void_reasons=("lag p99 was 9 ms",)))
     assert void.bottleneck.kind == "generator"
 
@@ -135,5 +186,7 @@ def test_a_closed_or_partial_run_says_so_and_an_empty_one_is_no_error(simulate: 
     run = simulate([100.0] * 10)
     notes = " ".join(analyse(replace(run, model="closed", status="partial")).notes)
     assert "under-reported" in notes and "stopped after 10 s" in notes
+    cut = " ".join(analyse(replace(run, counters={"cut_sessions": 5, "left_behind": 4, "cleaned": 36})).notes)
+    assert "5 sessions were cut short" in cut and "4 of 40 things that the run created" in cut
     nothing = analyse(replace(run, ticks=(), planned=(), sent=(), done=(), users=(), in_flight=(), phases=()))
     assert nothing.total.requests == 0 and nothing.knee is None and nothing.recovery is None

@@ -124,5 +124,5 @@ def test_a_regression_of_one_figure_is_the_comparisons_state(simulate: Callable[
     assert conclude(run, failing, comparison).exit_code is ExitCode.CHECK_FAILED
     void = conclude(replace(run, void_reasons=("lag p99 was 9 ms",)), failing, comparison)
     assert void.exit_code is ExitCode.VOID and "lag p99 was 9 ms" in void.sentence
-    passed = conclude(replace(run, status="partial"), passing)
-    assert passed.passed and "stopped early" in passed.sentence
+    stopped = conclude(replace(run, status="partial"), passing, comparison)
+    assert stopped.exit_code is ExitCode.VOID and "stopped after 10 s" in stopped.sentence

@@ -11,7 +11,7 @@ import pytest
 
 from sentinel.checkpoints import Checkpoints
 from sentinel.errors import ConfigurationError
-from sentinel.evidence import evidence
+from sentinel.evidence import Limited, evidence, excess_found
 from sentinel.histogram import Histogram
 from sentinel.observations import ADMITTED, REFUSED, UNKNOWN
 from sentinel.oracle import over_admission
@@ -78,7 +78,7 @@ def test_a_checkpoint_holds_everything_heard_up_to_its_second(tmp_path: Path, si
         kept = store.load(run.id)
     assert (kept.status, kept.seconds) == ("partial", 8)
     assert kept.planned == run.planned[:8] and kept.lag == run.lag[:8] and kept.users == run.users[:8]
-    assert kept.counters == {"retries": 7}
+    assert kept.counters == {"retries": 7, "checkpoint": 1}
     counted = {second: sum(t.count for t in kept.ticks if t.second == second) for second in range(8)}
     assert all(counted[second] == run.planned[second] for second in range(7)), "late halves were merged in"
     assert 0 < counted[7] < run.planned[7]
@@ -102,8 +102,12 @@ def test_a_runs_own_requests_are_evidence_per_user() -> None:
         retry_after=np.full(8, -1),
         names=(("blog", "list"), ("auth", "token")),
     )
-    seen = evidence(columns, "blog", "list")
+    seen = evidence(columns, Limited("blog", "list"))
     assert (seen.count(ADMITTED), seen.count(REFUSED), seen.count(UNKNOWN)) == (3, 1, 2)
     assert over_admission(seen, Window(2, 1_000_000)).proven == 1
     assert evidence(columns).names == ("user-4", "user-9")
-    assert over_admission(evidence(columns, "auth"), Window(1, 1_000_000)).held
+    assert over_admission(evidence(columns, Limited("auth")), Window(1, 1_000_000)).held
+    assert evidence(columns, Limited(caller="tenant"), tenants=5).names == ("tenant-4",), "users 4 and 9"
+    assert evidence(columns, Limited(caller="everyone")).names == ("everyone-0",)
+    found = excess_found(columns, Window(2, 1_000_000), Limited("blog", "list"))
+    assert (found.proven, found.requests, found.refused, found.callers) == (1, 6, 1, 1)

@@ -9,8 +9,9 @@ import pytest
 
 from sentinel.checks import CheckResult, check, parse_criteria
 from sentinel.errors import ConfigurationError
+from sentinel.evidence import ExcessFound
 from sentinel.exit_codes import ExitCode
-from sentinel.run import RunRecord
+from sentinel.run import Phase, RunRecord
 
 Simulate = Callable[..., RunRecord]
 
@@ -20,7 +21,11 @@ def run(simulate: Simulate) -> RunRecord:
     return simulate([200.0] * 20, errors=0.02, denied=0.1)
 
 
-def judge(run: RunRecord, text: str, excess: int | None = None) -> CheckResult:
+def found(proven: int, refused: int = 30) -> ExcessFound:
+    return ExcessFound(proven, 400, refused, 20, "user", 3)
+
+
+def judge(run: RunRecord, text: str, excess: ExcessFound | None = None) -> CheckResult:
     (result,) = check(run, parse_criteria([text]), excess=excess)
     return result
 
@@ -50,15 +55,24 @@ def test_each_kind_of_criterion_passes_and_fails(run: RunRecord, text: str, pass
 
 
 def test_a_proven_excess_fails_and_no_audit_proves_nothing(run: RunRecord) -> None:
-    assert judge(run, "excess = 0", excess=0).passed
-    assert not judge(run, "excess = 0", excess=3).passed
+    held = judge(run, "excess = 0", excess=found(0))
+    assert held.passed and "30 refused; 3 or more at one user would have been proven" in held.detail
+    assert judge(run, "excess = 0", excess=found(3)).state == "fail"
     unknown = judge(run, "excess = 0")
-    assert not unknown.passed and unknown.observed is None and "no audit ran" in unknown.detail
+    assert unknown.state == "not judged" and unknown.observed is None and "no audit ran" in unknown.detail
+
+
+def test_no_excess_where_nothing_was_refused_shows_no_limit(run: RunRecord) -> None:
+    unknown = judge(run, "excess = 0", excess=found(0, refused=0))
+    assert unknown.state == "not judged" and "none of the 400 requests was refused" in unknown.detail
+    assert judge(run, "excess = 0", excess=found(2, refused=0)).state == "fail", "what is proven is proven"
 
 
 def test_a_percentile_that_too_few_samples_lie_above_does_not_pass(simulate: Simulate) -> None:
-    result = judge(simulate([20.0] * 10), "p99 < 10ms")
-    assert not result.passed and result.observed is None
+    run = simulate([20.0] * 10)
+    nearly = run.response().max / 1e6 * 0.98  # one or two samples are above: that may be chance
+    result = judge(run, f"p99 < {nearly:.2f} ms")
+    assert result.state == "not judged" and result.observed is None
     assert "fewer than 10 of" in result.detail and "run longer" in result.detail
     assert not judge(simulate([20.0] * 10), "p99 > 10ms").passed
 
@@ -67,6 +81,28 @@ def test_a_bound_that_even_the_slowest_of_few_samples_keeps_holds_and_says_why(s
     result = judge(simulate([20.0] * 10), "p99 < 10s")
     assert result.passed and result.observed is None
     assert "samples within" in result.detail and "too few to tell a p99" in result.detail
+
+
+def test_few_samples_fail_a_bound_that_so_many_of_them_are_above(simulate: Simulate) -> None:
+    result = judge(simulate([20.0] * 2), "p95 < 1 ms")
+    assert result.state == "fail" and result.observed is None
+    assert f"{result.samples} of {result.samples} samples above 1 ms" in result.detail
+
+
+def test_the_throughput_is_that_of_the_load_without_the_wait_for_its_last_answers(run: RunRecord) -> None:
+    ticks = tuple(tick for tick in run.ticks if tick.second < 2)
+    sent = sum(tick.count for tick in ticks)
+    short = replace(
+        run,
+        ticks=ticks,
+        planned=(*run.planned[:2], 0),
+        done=(sent // 2 - 3, sent // 2, sent - 2 * (sent // 2) + 3),
+        phases=(Phase("sustained", 0.0, 2.0),),
+    )
+    result = judge(short, "throughput > 150/s")
+    assert result.passed and "over 2 s" in result.detail, "its third second only brought late answers"
+    queued = replace(short, done=(60, 60, sent - 120))
+    assert judge(queued, "throughput > 150/s").state == "fail", "answered too late"
 
 
 def test_a_series_that_was_never_requested_does_not_pass(run: RunRecord) -> None:

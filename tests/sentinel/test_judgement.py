@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from sentinel.evidence import ExcessFound
 from sentinel.exit_codes import ExitCode
 from sentinel.judgement import judge_run
-from sentinel.run import JsonObject, RunRecord
+from sentinel.run import JsonObject, Phase, RunRecord
 
 Simulate = Callable[..., RunRecord]
 
@@ -33,8 +34,51 @@ def test_a_bound_that_a_step_sets_on_itself_is_judged(simulate: Simulate) -> Non
     assert verdict.exit_code is ExitCode.CHECK_FAILED and "post-read/page: p95 < 1 ms" in verdict.sentence
 
 
-def test_a_steps_bound_is_left_aside_where_its_percentile_cannot_be_known(simulate: Simulate) -> None:
-    assert judge_run(planned(simulate([5.0] * 3), p95_ms=0.001)).exit_code is ExitCode.PASS
+def test_a_steps_bound_that_cannot_be_judged_is_said_and_never_passes_alone(simulate: Simulate) -> None:
+    run = simulate([5.0] * 3)
+    page = run.response(tick for tick in run.ticks if (tick.application, tick.step) == ("post-read", "page"))
+    bound = page.max / 1e6 * 0.98  # all but the slowest keep it: neither kept nor broken for certain
+    with_check = judge_run(planned(run, "error_rate < 1 %", p95_ms=bound))
+    assert with_check.exit_code is ExitCode.PASS
+    assert "1 more could not be judged: post-read/page: p95 <" in with_check.sentence
+    assert [result.state for result in with_check.checks] == ["pass", "not judged"]
+    alone = judge_run(planned(run, p95_ms=bound))
+    assert alone.exit_code is ExitCode.VOID and "nothing could be judged" in alone.sentence
+
+
+def test_a_steps_bound_that_all_of_few_samples_break_fails(simulate: Simulate) -> None:
+    assert judge_run(planned(simulate([5.0] * 3), p95_ms=0.001)).exit_code is ExitCode.CHECK_FAILED
+
+
+def test_a_criterion_that_cannot_be_judged_fails_the_run(simulate: Simulate) -> None:
+    verdict = judge_run(planned(simulate([20.0] * 10), "error_rate < 1 %", "p99 > 1 ms"))
+    assert verdict.exit_code is ExitCode.CHECK_FAILED
+    assert "1 of 2 criteria could not be judged: p99 > 1 ms (fewer than 10" in verdict.sentence
+
+
+def test_a_void_run_judges_nothing(simulate: Simulate) -> None:
+    run = replace(planned(simulate([100.0] * 10), "throughput > 500/s"), void_reasons=("late",))
+    verdict = judge_run(run)
+    assert verdict.exit_code is ExitCode.VOID and [r.state for r in verdict.checks] == ["not judged"]
+
+
+def test_a_run_that_was_stopped_is_no_pass_and_fails_only_by_what_is_certain(simulate: Simulate) -> None:
+    phases = (Phase("sustained", 0.0, 40.0),)
+    run = replace(planned(simulate([100.0] * 10), "error_rate < 1 %"), status="partial", phases=phases)
+    verdict = judge_run(run)
+    assert verdict.exit_code is ExitCode.VOID and not verdict.passed
+    assert verdict.sentence == (
+        "PARTIAL, not judged: the run was stopped after 10 of 40 s; so far 1 of 1 criteria held"
+    )
+    slow = judge_run(replace(run, scenario={**run.scenario, "checks": ["throughput > 500/s"]}))
+    assert slow.exit_code is ExitCode.VOID, "the seconds that are missing might have mended it"
+    broken = judge_run(
+        replace(run, scenario={**run.scenario, "checks": ["max < 1 ms", "throughput > 500/s"]})
+    )
+    assert broken.exit_code is ExitCode.CHECK_FAILED and "stopped early" in broken.sentence
+    assert [result.state for result in broken.checks] == ["fail", "not judged"]
+    killed = judge_run(replace(run, counters={"checkpoint": 1}))
+    assert "the run was killed, only the first 10 of 40 s were saved" in killed.sentence
 
 
 def test_a_segment_is_not_judged_by_the_throughput_of_the_whole(simulate: Simulate) -> None:
@@ -46,6 +90,7 @@ def test_a_segment_is_not_judged_by_the_throughput_of_the_whole(simulate: Simula
 
 def test_an_excess_is_judged_when_it_was_looked_for(simulate: Simulate) -> None:
     run = planned(simulate([50.0] * 3), "excess = 0")
-    assert judge_run(run, excess=0).passed
-    assert not judge_run(run, excess=2).passed
+    assert judge_run(run, excess=ExcessFound(0, 150, 40, 5, "user", 2)).passed
+    assert not judge_run(run, excess=ExcessFound(0, 150, 0, 5, "user", 2)).passed
+    assert not judge_run(run, excess=ExcessFound(2, 150, 40, 5, "user", 2)).passed
     assert not judge_run(run).passed

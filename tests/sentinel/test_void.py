@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from sentinel.histogram import Histogram
-from sentinel.void import judge, lag_limit_ns
+from sentinel.void import Lag, judge, lag_limit_ns
 
 GOOD_LAG = [Histogram([50_000] * 100)]
 
@@ -36,6 +36,31 @@ def test_one_request_in_a_hundred_may_be_late(late: int, stands: bool) -> None:
     lag = [Histogram([50_000] * (1000 - late)), Histogram([2_000_000] * late)]
     assert (reasons(lag=lag) == ()) is stands
     assert reasons(lag=lag, limit_ns=3_000_000) == ()
+
+
+@pytest.mark.parametrize(
+    ("late", "count", "stands"), [(2, 40, True), (3, 40, False), (4, 172, True), (5, 172, False)]
+)
+def test_of_few_requests_as_many_may_be_late_as_chance_makes_of_one_in_a_hundred(
+    late: int, count: int, stands: bool
+) -> None:
+    lag = [Histogram([50_000] * (count - late)), Histogram([2_000_000] * late)]
+    found = reasons(lag=lag)
+    assert (found == ()) is stands
+    assert all(f"of {count} apart" in reason for reason in found)
+
+
+def test_one_request_is_never_too_few_but_one_in_every_second_is() -> None:
+    assert reasons(planned=(20,) * 50, sent=(20,) * 49 + (19,), cpu=()) == ()
+    found = reasons(planned=(20,) * 50, sent=(19,) * 50, cpu=())
+    assert found == ("only 950 of 1000 planned requests were sent in time (99 % needed)",)
+
+
+def test_how_punctual_a_run_was_is_told_of_one_that_stands_too() -> None:
+    told = Lag.of([Histogram([50_000] * 990), Histogram([400_000] * 20)], 1_000_000)
+    assert told is not None and (told.count, told.apart, told.latest) == (1010, 10, 400_000)
+    assert str(told) == "lag: median 0.05 ms, p99 0.4 ms; 1 ms allowed"
+    assert Lag.of([], 1_000_000) is None
 
 
 @pytest.mark.parametrize(("sent", "stands"), [(100, True), (99, True), (98, False), (0, False)])

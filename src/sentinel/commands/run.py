@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,20 +12,16 @@ from rich.console import Console
 
 from sentinel.checkpoints import Checkpoints
 from sentinel.commands import options, values
+from sentinel.commands.limited import Audited, LimitOptions, audited, excess_of, limited_options
 from sentinel.commands.plan import Changes, change, find
 from sentinel.commands.progress import Listeners, Progress
-from sentinel.commands.promised import promised, promised_options
 from sentinel.commands.written import write_report
-from sentinel.errors import ConfigurationError
-from sentinel.evidence import evidence
 from sentinel.exit_codes import ExitCode
 from sentinel.judgement import judge_run
 from sentinel.machine import fingerprint
 from sentinel.options import Options, Run
-from sentinel.oracle import over_admission
 from sentinel.pacer import Segment
 from sentinel.profile import MAX_DURATION_S, MIN_DURATION_S
-from sentinel.promise import Promise
 from sentinel.record_file import write_record
 from sentinel.report.document import Report
 from sentinel.report.terminal import show
@@ -36,15 +32,6 @@ from sentinel.shapes import SHAPES
 from sentinel.store import RunStore
 from sentinel.target import AppTarget, HttpTarget, parse_target
 from threshold import Rate
-
-
-@dataclass(frozen=True, slots=True)
-class _Audited:
-    """Hold which limit a run is also audited for, and whose requests it counts."""
-
-    promise: Promise
-    application: str | None
-    step: str | None
 
 
 @click.command()
@@ -90,10 +77,7 @@ class _Audited:
     metavar="CRITERION",
     help="What must hold besides the scenario's own criteria, like 'p95 < 500ms'; can be repeated.",
 )
-@promised_options("Audit the run's own traffic for this limit, like 100/minute; for --check 'excess = 0'.")
-@click.option(
-    "--limited", metavar="APP[/STEP]", help="Whose requests the limit counts; all of them by default."
-)
+@limited_options
 @click.option("--segment", metavar="I/N", type=values.segment, help="Send only share I (from 0) of N shares.")
 @click.option(
     "--start-at", metavar="INSTANT", type=values.instant, help="Start at +10s, Unix time or ISO 8601."
@@ -126,6 +110,7 @@ def run(
     burst: int | None,
     precision: int | None,
     limited: str | None,
+    limited_by: str,
     segment: Segment | None,
     start_at: float | None,
     json_file: Path | None,
@@ -143,48 +128,23 @@ def run(
     sentinel run my-scenario.toml --target http://127.0.0.1:8000 --profile spike --duration 30s --rate 500
     """
     plan = change(find(scenario), Changes(scale, profile, duration, rate, seed, closed, users, checks))
-    audited = _audited(plan, limit, algorithm, burst, precision, limited)
+    asked = audited(plan, LimitOptions(limit, algorithm, burst, precision, limited, limited_by))
     goal = parse_target(target, allow_target, production=production)
     console = Console(stderr=record_file == Path("-"))
     share = segment or Segment()
-    settings = Options(segment=share, start_at=start_at, columns=audited is not None, run_id=_run_id())
+    settings = Options(segment=share, start_at=start_at, columns=asked is not None, run_id=_run_id())
     if no_save:
         result = _observed(plan, goal, settings, console, None)
     else:
         with RunStore(db) as store:
             result = _observed(plan, goal, settings, console, store)
-    report = _judged(result, audited)
+    report = _judged(result, asked)
     if not no_save:
         _save(db, report)
     write_record(record_file, report.record)
     write_report(report, {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file})
     show(console, report)
     return report.verdict.exit_code
-
-
-def _audited(
-    plan: Scenario,
-    limit: Rate | None,
-    algorithm: str,
-    burst: int | None,
-    precision: int | None,
-    limited: str | None,
-) -> _Audited | None:
-    needs = any(check.metric == "excess" for check in plan.checks)
-    if limit is None:
-        if needs:
-            raise ConfigurationError(
-                "the criterion excess needs the limit it is about; add --limit '100/minute'"
-            )
-        return None
-    application, _, step = (limited or "").partition("/")
-    if application:
-        known = [one.name for one in plan.application(application).steps]
-        if step and step not in known:
-            raise ConfigurationError(
-                f"limited is {limited!r}; {application} has the steps {', '.join(known)}"
-            )
-    return _Audited(promised(limit, algorithm, burst, precision), application or None, step or None)
 
 
 def _run_id() -> str:
@@ -228,12 +188,8 @@ def _blank(plan: Scenario, settings: Options) -> RunRecord:
     )
 
 
-def _judged(result: Run, audited: _Audited | None) -> Report:
-    excess = None
-    if audited is not None and result.columns is not None:
-        seen = evidence(result.columns, audited.application, audited.step)
-        excess = over_admission(seen, audited.promise).proven
-    return Report.of(result.record, judge_run(result.record, excess=excess))
+def _judged(result: Run, asked: Audited | None) -> Report:
+    return Report.of(result.record, judge_run(result.record, excess=excess_of(result, asked)))
 
 
 def _save(db: Path, report: Report) -> None:

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sentinel.audit import AuditResult
+from sentinel.checks import State
+from sentinel.exit_codes import ExitCode
 from sentinel.overhead import Overhead
 from sentinel.report.document import Report
 from sentinel.report.parts import promise_words
+from sentinel.verdict import stopped_words
 
 Status = Literal["passed", "failed", "skipped"]
+_CHECKS: dict[State, Status] = {"pass": "passed", "fail": "failed", "not judged": "skipped"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +31,9 @@ class Case:
 def run_cases(report: Report) -> tuple[Case, ...]:
     """List the cases of a run: that it proves anything, its criteria, its comparison, its audit and
     overhead."""
-    record, verdict = report.record, report.verdict
-    validity = Case(
-        "run", "is valid", "failed" if record.void else "passed", "; ".join(record.void_reasons) or "not void"
-    )
+    verdict = report.verdict
     checks = tuple(
-        Case("check", str(result.criterion), "passed" if result.passed else "failed", result.detail)
+        Case("check", str(result.criterion), _CHECKS[result.state], result.detail)
         for result in verdict.checks
     )
     compared: tuple[Case, ...] = ()
@@ -42,7 +43,18 @@ def run_cases(report: Report) -> tuple[Case, ...]:
         compared = (Case("comparison", "is no regression", status, verdict.comparison.statement),)
     audited = () if report.audit is None else audit_cases(report.audit)
     costs = () if report.budget_us is None else overhead_cases(report.overhead, report.budget_us)
-    return (validity, *checks, *compared, *audited, *costs)
+    return (*_validity(report), *checks, *compared, *audited, *costs)
+
+
+def _validity(report: Report) -> tuple[Case, ...]:
+    """Say whether the run proves anything: it was made as planned, ran to its end, and could be judged."""
+    record, verdict = report.record, report.verdict
+    undecided = verdict.exit_code is ExitCode.VOID and not record.void and record.status == "complete"
+    reasons = "; ".join(record.void_reasons) or (verdict.sentence if undecided else "")
+    valid = Case("run", "is valid", "failed" if reasons else "passed", reasons or "not void")
+    if record.status == "partial":
+        return (valid, Case("run", "ran to its end", "failed", stopped_words(record)))
+    return (valid,)
 
 
 def audit_cases(result: AuditResult) -> tuple[Case, ...]:

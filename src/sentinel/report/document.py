@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from dataclasses import dataclass, replace
 
 from sentinel.analysis import Analysis, analyse
 from sentinel.audit import AuditResult
-from sentinel.figures import Figures, by_second, latency
-from sentinel.histogram import SAMPLES_ABOVE, Histogram
+from sentinel.figures import Figures
 from sentinel.knee import LoadStep
 from sentinel.overhead import Overhead
 from sentinel.report.parts import audit_document, comparison_document, overhead_document
-from sentinel.run import OUTCOMES, Json, JsonObject, RunRecord
+from sentinel.report.printable import printable
+from sentinel.report.timeline import heat_map, timeline
+from sentinel.run import OUTCOMES, ErrorSample, Json, JsonObject, RunRecord
 from sentinel.verdict import Verdict, conclude
+from sentinel.void import Lag
 
 SCHEMA = "sentinel-report/1"
-_LOOK_BACK_S = 10
-_HEAT_COLUMNS = 120
-_HEAT_PER_DECADE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,12 @@ class Report:
         budget_us: float | None = None,
     ) -> Report:
         """Analyse a run and bundle it with its verdict (without one: a run with no criteria)."""
+        record = replace(record, errors=tuple(map(_readable, record.errors)))
         return cls(record, analyse(record), verdict or conclude(record), audit, tuple(overhead), budget_us)
+
+
+def _readable(error: ErrorSample) -> ErrorSample:
+    return replace(error, message=printable(error.message))
 
 
 def document(report: Report) -> JsonObject:
@@ -65,6 +67,7 @@ def document(report: Report) -> JsonObject:
             "name": str(record.scenario.get("name", "")),
             "started_at": record.started_at,
             "seconds": record.seconds,
+            "length_s": analysis.total.seconds,
             "model": record.model,
             "status": record.status,
             "void_reasons": list(record.void_reasons),
@@ -81,6 +84,7 @@ def document(report: Report) -> JsonObject:
             {
                 "criterion": str(result.criterion),
                 "passed": result.passed,
+                "state": result.state,
                 "observed": result.observed,
                 "samples": result.samples,
                 "detail": result.detail,
@@ -107,6 +111,7 @@ def document(report: Report) -> JsonObject:
             "confirmed": knee.confirmed,
             "statement": knee.statement,
         },
+        "knee_statement": analysis.knee_statement,
         "bottleneck": {
             "kind": analysis.bottleneck.kind,
             "series": analysis.bottleneck.series,
@@ -121,9 +126,10 @@ def document(report: Report) -> JsonObject:
         },
         "health": analysis.health,
         "incident": analysis.incident,
+        "lag": None if analysis.lag is None else _lag(analysis.lag),
         "notes": list(analysis.notes),
-        "timeline": _timeline(record),
-        "heat_map": _heat_map(record),
+        "timeline": timeline(record),
+        "heat_map": heat_map(record),
         "errors": [
             {
                 "second": error.second,
@@ -171,6 +177,17 @@ def _figures(found: Figures) -> JsonObject:
     }
 
 
+def _lag(lag: Lag) -> JsonObject:
+    return {
+        "samples": lag.count,
+        "median_ms": lag.median / 1e6,
+        "apart": lag.apart,
+        "decisive_ms": lag.decisive / 1e6,
+        "max_ms": lag.latest / 1e6,
+        "limit_ms": lag.limit / 1e6,
+    }
+
+
 def _step(step: LoadStep) -> JsonObject:
     return {
         "offered": step.offered,
@@ -183,68 +200,3 @@ def _step(step: LoadStep) -> JsonObject:
         "high_ms": step.high_ms,
         "little": step.little,
     }
-
-
-def _timeline(record: RunRecord) -> JsonObject:
-    """List per second what was planned, sent and answered, and latencies.
-
-    A second seldom has enough samples for a p99: each percentile looks back over as few seconds as give it
-    ten samples above, at most ten.
-    """
-    counts: dict[str, list[Json]] = {outcome: [] for outcome in OUTCOMES}
-    percentiles: dict[str, list[Json]] = {"p50_ms": [], "p95_ms": [], "p99_ms": [], "max_ms": []}
-    times: list[Histogram] = []
-    for ticks in by_second(record):
-        for outcome in OUTCOMES:
-            counts[outcome].append(sum(tick.count for tick in ticks if tick.outcome == outcome))
-        times.append(latency(ticks))
-        for p in (50, 95, 99):
-            percentiles[f"p{p}_ms"].append(_trailing(times, p))
-        percentiles["max_ms"].append(round(times[-1].max / 1e6, 4) if times[-1].count else None)
-    lag = [_trailing(list(record.lag[: second + 1][-_LOOK_BACK_S:]), 99) for second in range(len(record.lag))]
-    return {
-        "planned": list(record.planned),
-        "sent": list(record.sent),
-        "done": list(record.done),
-        "users": list(record.users),
-        "in_flight": list(record.in_flight),
-        "generator_cpu": list(record.generator_cpu),
-        "others_cpu": list(record.others_cpu),
-        "lag_p99_ms": [*lag],
-        **counts,
-        **percentiles,
-    }
-
-
-def _trailing(times: list[Histogram], p: float) -> float | None:
-    if not times[-1].count:
-        return None
-    for width in range(1, min(_LOOK_BACK_S, len(times)) + 1):
-        if sum(part.count for part in times[-width:]) * (1 - p / 100) < SAMPLES_ABOVE:
-            continue
-        value = Histogram.merged(times[-width:]).percentile(p)
-        if value is not None:
-            return round(value / 1e6, 4)
-    return None
-
-
-def _heat_map(record: RunRecord) -> JsonObject | None:
-    """Count requests by time and response time: at most 120 columns, eight rows to a factor of ten."""
-    seconds = by_second(record)
-    width = max(1, -(-len(seconds) // _HEAT_COLUMNS))
-    columns = [
-        latency(tick for second in seconds[start : start + width] for tick in second)
-        for start in range(0, len(seconds), width)
-    ]
-    whole = Histogram.merged(columns)
-    if not whole.count:
-        return None
-    first = int(np.floor(np.log10(max(whole.min, 1)) * _HEAT_PER_DECADE))
-    last = int(np.floor(np.log10(max(whole.max, 1)) * _HEAT_PER_DECADE)) + 1
-    edges = 10 ** (np.arange(first, last + 1) / _HEAT_PER_DECADE)
-    cells: list[Json] = []
-    for column in columns:
-        low, high, counts = column.buckets()
-        row = np.clip(np.searchsorted(edges, (low + high) / 2, "right") - 1, 0, last - first - 1)
-        cells.append(np.bincount(row, weights=counts, minlength=last - first).astype(int).tolist())
-    return {"column_s": width, "edges_ms": [round(float(edge) / 1e6, 6) for edge in edges], "columns": cells}

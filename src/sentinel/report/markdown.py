@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sentinel.audit import AuditResult
+from sentinel.checks import State
 from sentinel.figures import Figures, ms
 from sentinel.overhead import Overhead
 from sentinel.report.document import Report
 from sentinel.report.parts import promise_words
+from sentinel.report.said import errors_said, said
 
-_MARKS = {"passed": "✅", "failed": "❌", "skipped": "⚪"}
+_MARKS = {"pass": "✅", "fail": "❌", "not judged": "⚪"}
 _NAMES = {0: "✅", 2: "❌", 3: "❌", 4: "⚠️"}
 
 
@@ -59,6 +61,10 @@ _FIGURES = [
 ]
 
 
+def _marked(state: State) -> str:
+    return f"{_MARKS[state]} {state}" if state == "not judged" else _MARKS[state]
+
+
 def markdown(report: Report) -> str:
     """Write a run's report."""
     record, analysis, verdict = report.record, report.analysis, report.verdict
@@ -71,16 +77,16 @@ def markdown(report: Report) -> str:
         parts.append(
             table(
                 ["", "criterion", "observed"],
-                [[_MARKS["passed" if c.passed else "failed"], c.criterion, c.detail] for c in verdict.checks],
+                [[_marked(c.state), c.criterion, c.detail] for c in verdict.checks],
                 numbers_from=3,
             )
         )
     rows = [_row(phase.name, found) for phase, found in analysis.phases]
     parts.append(table(_FIGURES, [*rows, _row("whole run", analysis.total)]))
-    said = [analysis.bottleneck.statement, *analysis.notes]
-    said = [*([analysis.knee.statement] if analysis.knee else []), *said]
-    said += [analysis.recovery.statement] if analysis.recovery else []
-    parts.append("\n".join(f"- {escaped(line)}" for line in said))
+    parts.append("\n".join(f"- {escaped(line)}" for line in said(report)))
+    if record.errors:
+        told = "\n".join(f"- {escaped(line)}" for line in errors_said(record.errors))
+        parts.append(f"Errors:\n\n{told}")
     if verdict.comparison is not None and verdict.comparison.changes:
         changes = [
             [c.measure, f"{c.value:.4g}", f"{c.usual:.4g}", f"{c.change:+.1%}", c.before, c.state]
@@ -94,7 +100,7 @@ def markdown(report: Report) -> str:
     series = [_row(f"{application}/{step}", found) for (application, step), found in analysis.series.items()]
     parts.append(f"<details><summary>Applications</summary>\n\n{table(_FIGURES, series)}\n\n</details>")
     host = ", ".join(f"{key} {value}" for key, value in record.host.items())
-    run = f"run {record.id}, {record.started_at}, {record.seconds} s, {record.model} model; {host}"
+    run = f"run {record.id}, {record.started_at}, {analysis.total.seconds:g} s, {record.model} model; {host}"
     parts.append(f"<sub>{escaped(run)}</sub>")
     return "\n\n".join(parts) + "\n"
 

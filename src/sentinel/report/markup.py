@@ -10,6 +10,8 @@ from importlib.resources import files
 
 from sentinel.run import Json
 
+_MANY = 5  # columns, from which on a narrow page lays rows out as blocks
+
 
 @cache
 def asset(name: str) -> str:
@@ -38,16 +40,22 @@ def section(title: str, inner: str) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, text: int = 1, total: bool = False) -> str:
-    """Lay out a table of cells that are markup already."""
+    """Lay out a table of cells that are markup already; each knows its heading, for where it stands alone."""
     cells = "".join(
         f"<th{' class=text' if n < text else ''}>{escape(title)}</th>" for n, title in enumerate(head)
     )
-    body = ["".join(cell if cell.startswith("<td") else f"<td>{cell}</td>" for cell in row) for row in rows]
+    body = ["".join(_headed(cell, title) for cell, title in zip(row, head, strict=True)) for row in rows]
     lines = [f"<tr>{line}</tr>" for line in body]
     if total and lines:
         lines[-1] = lines[-1].replace("<tr>", '<tr class="sum">', 1)
     whole = f"<thead><tr>{cells}</tr></thead><tbody>{''.join(lines)}</tbody>"
-    return f'<div class="scroll"><table>{whole}</table></div>'
+    many = " many" if len(head) >= _MANY else ""
+    return f'<div class="scroll{many}"><table>{whole}</table></div>'
+
+
+def _headed(cell: str, title: str) -> str:
+    whole = cell if cell.startswith("<td") else f"<td>{cell}</td>"
+    return whole.replace("<td", f'<td data-of="{escape(title)}"', 1) if title else whole
 
 
 def text_cell(value: str) -> str:
@@ -60,6 +68,7 @@ def wrap_cell(value: str) -> str:
     return f'<td class="wrap">{escape(value)}</td>'
 
 
-def pill(passed: bool) -> str:
-    """Write "pass" or "FAIL", in colour."""
-    return f'<span class="pill {"good" if passed else "bad"}">{"pass" if passed else "FAIL"}</span>'
+def pill(passed: bool | None) -> str:
+    """Write "pass" or "FAIL" in colour, or "not judged" for None."""
+    tone, word = {True: ("good", "pass"), False: ("bad", "FAIL"), None: ("warn", "not judged")}[passed]
+    return f'<span class="pill {tone}">{word}</span>'

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from html import escape
 
+from sentinel.checks import CheckResult
 from sentinel.figures import Figures, ms
 from sentinel.report.document import Report, document
 from sentinel.report.markup import asset, fill, pill, script_data, section, table, text_cell, wrap_cell
 from sentinel.report.proof_sections import audit_section, overhead_section
+from sentinel.report.said import said
 
 _TONES = {0: "good", 4: "warn"}
 _RESPONSE_HINT = (
     "From the intended instant to the answer, called-for refusals apart; each percentile over as few seconds "
-    "(at most ten) as it needs."
+    "as it needs, at most three to either side."
 )
 _HEAT_HINT = "Requests by second and response time; the stronger the more, on a logarithmic scale."
 _KNEE_HINT = "The p95 by offered load up to the end of the peak, with its interval, and what was completed."
@@ -45,7 +47,7 @@ def page(report: Report) -> str:
 def _body(report: Report, name: str) -> str:
     record = report.record
     started = f"{record.started_at[:19].replace('T', ' ')} UTC"
-    meta = f"{started} · {record.seconds} s · {record.model} model · run {record.id}"
+    meta = f"{started} · {report.analysis.total.seconds:g} s · {record.model} model · run {record.id}"
     tone = _TONES.get(int(report.verdict.exit_code), "bad")
     word, _, rest = report.verdict.sentence.partition(": ")
     return "".join(
@@ -89,23 +91,18 @@ def _tiles(report: Report) -> str:
 
 
 def _said(report: Report) -> str:
-    analysis = report.analysis
-    lines = [
-        analysis.knee.statement if analysis.knee else "no knee: latency held at every load offered",
-        f"bottleneck: {analysis.bottleneck.statement}",
-        *([analysis.recovery.statement] if analysis.recovery else []),
-        f"status: {analysis.health}, by an error rate of {analysis.total.error_rate:.2%}",
-        *(["an incident: more than 10 % of the requests failed"] if analysis.incident else []),
-        *analysis.notes,
-    ]
-    items = "".join(f"<li>{escape(line[:1].upper() + line[1:])}</li>" for line in lines)
+    items = "".join(f"<li>{escape(line[:1].upper() + line[1:])}</li>" for line in said(report))
     return f"<section><h2>What it says</h2><ul>{items}</ul></section>"
+
+
+def _mark(result: CheckResult) -> str:
+    return pill(None if result.state == "not judged" else result.passed)
 
 
 def _checks(report: Report) -> str:
     if not report.verdict.checks:
         return ""
-    rows = [[pill(c.passed), wrap_cell(str(c.criterion)), wrap_cell(c.detail)] for c in report.verdict.checks]
+    rows = [[_mark(c), wrap_cell(str(c.criterion)), wrap_cell(c.detail)] for c in report.verdict.checks]
     return section("Checks", table(("", "criterion", "observed"), rows, text=3))
 
 

@@ -19,9 +19,13 @@ from sentinel.overhead import Overhead
 from sentinel.report.document import Report
 from sentinel.report.parts import promise_words
 from sentinel.report.restored import audit_of, costs_of
+from sentinel.report.said import errors_said, said
 from sentinel.store import RunSummary
 
 _COLOURS = {0: "green", 4: "yellow"}
+_MARKS = {"pass": "green", "fail": "bold red", "not judged": "yellow"}
+_WIDEST_SPARK = 60
+_ROOM_FOR_ERRORS = 96
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -32,8 +36,8 @@ def show(console: Console, report: Report) -> None:
     colour = _COLOURS.get(int(verdict.exit_code), "red")
     parts: list[RenderableType] = [
         Text(
-            f"{record.started_at[:19].replace('T', ' ')} UTC, {record.seconds} s, {record.model} model, "
-            f"run {record.id}",
+            f"{record.started_at[:19].replace('T', ' ')} UTC, {analysis.total.seconds:g} s, "
+            f"{record.model} model, run {record.id}",
             style="dim",
         ),
     ]
@@ -41,7 +45,7 @@ def show(console: Console, report: Report) -> None:
     parts.append(_table(_FIGURES, [*rows, _row("whole run", analysis.total)], last_bold=True))
     series = [_row(f"{application}/{step}", found) for (application, step), found in analysis.series.items()]
     parts.append(_table(("application", *_FIGURES[1:]), series))
-    parts += [_sparks(report), _said(report)]
+    parts += [_sparks(report, console.width), _said(report)]
     if report.audit is not None:
         parts.append(_audit(report.audit))
     if report.overhead:
@@ -96,7 +100,7 @@ def show_experiments(console: Console, experiments: Sequence[Experiment]) -> Non
         for one in experiments
     ]
     head = ("experiment", "of", "requests", "state", "exit")
-    console.print(_table(head, rows, text=2))
+    console.print(_table(head, rows, text=2, fold=1))
 
 
 def show_comparison(console: Console, comparison: Comparison) -> None:
@@ -109,7 +113,8 @@ def show_comparison(console: Console, comparison: Comparison) -> None:
 
 
 def show_runs(console: Console, runs: Sequence[RunSummary]) -> None:
-    """Print a list of stored runs, as given."""
+    """Print a list of stored runs, as given; where it is narrow, without the errors' share."""
+    wide = console.width >= _ROOM_FOR_ERRORS
     rows = [
         (
             run.id,
@@ -117,14 +122,15 @@ def show_runs(console: Console, runs: Sequence[RunSummary]) -> None:
             f"{run.seconds} s",
             f"{run.requests:,}",
             ms(run.figures.get("p95_ms")),
-            f"{run.figures.get('error_rate') or 0:.2%}",
+            *([f"{run.figures.get('error_rate') or 0:.2%}"] if wide else []),
             "void" if run.void else run.status,
             "–" if run.exit_code is None else str(run.exit_code),
         )
         for run in runs
     ]
-    head = ("run", "scenario", "length", "requests", "p95 ms", "errors", "state", "exit")
-    console.print(_table(head, rows) if rows else Text("no runs yet; `sentinel run` makes one"))
+    head = ("run", "scenario", "length", "requests", "p95 ms", *(["errors"] if wide else []), "state", "exit")
+    shown = _table(head, rows, text=2, fold=1)
+    console.print(shown if rows else Text("no runs yet; `sentinel run` makes one"))
 
 
 _FIGURES = ("phase", "requests", "served/s", "p50 ms", "p95 ms", "p99 ms", "errors", "refused")
@@ -137,13 +143,22 @@ def _row(name: str, found: Figures) -> tuple[str, ...]:
 
 
 def _table(
-    head: Sequence[str], rows: Iterable[Sequence[str]], *, last_bold: bool = False, text: int = 1
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    last_bold: bool = False,
+    text: int = 1,
+    fold: int = 0,
 ) -> Table:
-    """Lay out a table; the columns before `text` are words, those after it figures."""
+    """Lay out a table; the columns before `text` are words, those after it figures.
+
+    Where it is narrow the column `fold` takes several lines; a figure or a heading is never broken.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
     for number, title in enumerate(head):
         side: Literal["left", "right"] = "left" if number < text else "right"
-        table.add_column(title, justify=side, overflow="fold", no_wrap=not number)
+        folds = number == fold
+        table.add_column(title, justify=side, overflow="fold" if folds else "ellipsis", no_wrap=not folds)
     kept = list(rows)
     for number, row in enumerate(kept):
         table.add_row(*map(Text, row), style="bold" if last_bold and number == len(kept) - 1 else None)
@@ -152,11 +167,13 @@ def _table(
 
 def _checks(report: Report) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
-    for title in ("", "criterion", "observed"):
-        table.add_column(title, overflow="fold")
+    for number, title in enumerate(("", "criterion", "observed")):
+        table.add_column(title, overflow="fold", no_wrap=not number)
     for result in report.verdict.checks:
-        mark = Text("pass", style="green") if result.passed else Text("FAIL", style="bold red")
-        table.add_row(mark, Text(str(result.criterion)), Text(result.detail))
+        mark = "FAIL" if result.state == "fail" else result.state
+        table.add_row(
+            Text(mark, style=_MARKS[result.state]), Text(str(result.criterion)), Text(result.detail)
+        )
     return table
 
 
@@ -183,25 +200,24 @@ def spark(values: Sequence[float | None], width: int = 60) -> str:
     )
 
 
-def _sparks(report: Report) -> RenderableType:
+def _sparks(report: Report, width: int) -> RenderableType:
     record = report.record
     median = [None if part is None else float(part) for part in _medians(report)]
+    highest = ms(max((m for m in median if m is not None), default=None))
     lines = (
         (
             "planned/s",
-            spark([float(value) for value in record.planned]),
+            [float(value) for value in record.planned],
             f"up to {max(record.planned, default=0):,}",
         ),
-        (
-            "answered/s",
-            spark([float(value) for value in record.done]),
-            f"up to {max(record.done, default=0):,}",
-        ),
-        ("p50", spark(median), f"up to {ms(max((m for m in median if m is not None), default=None))} ms"),
+        ("answered/s", [float(value) for value in record.done], f"up to {max(record.done, default=0):,}"),
+        ("p50", median, f"up to {highest} ms"),
     )
+    room = width - sum(max(len(line[place]) for line in lines) for place in (0, 2)) - 4
     table = Table.grid(padding=(0, 2))
-    for label, line, most in lines:
-        table.add_row(Text(label, style="dim"), Text(line, style="cyan"), Text(most, style="dim"))
+    for label, values, most in lines:
+        drawn = Text(spark(values, max(8, min(_WIDEST_SPARK, room))), style="cyan")
+        table.add_row(Text(label, style="dim"), drawn, Text(most, style="dim"))
     return table
 
 
@@ -212,19 +228,7 @@ def _medians(report: Report) -> list[float | None]:
 
 
 def _said(report: Report) -> Text:
-    analysis = report.analysis
-    lines = [
-        analysis.knee.statement if analysis.knee else "no knee: latency held at every load offered",
-        f"bottleneck: {analysis.bottleneck.statement}",
-        *([analysis.recovery.statement] if analysis.recovery else []),
-        f"status: {analysis.health}, by an error rate of {analysis.total.error_rate:.2%}",
-        *(["an incident: more than 10 % of the requests failed"] if analysis.incident else []),
-        *analysis.notes,
-        *(
-            f"{e.count} × {e.application}/{e.step}: {e.status or 'no answer'} {e.message}"
-            for e in report.record.errors[:5]
-        ),
-    ]
+    lines = [*said(report), *errors_said(report.record.errors)]
     return Text("\n" + "\n".join(f"• {line}" for line in lines) + "\n")
 
 

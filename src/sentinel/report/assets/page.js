@@ -64,7 +64,7 @@
       if (one.dash) mark.style.borderTopStyle = "dashed";
       const value = document.createElement("b");
       cell.append(mark, one.label + " ", value);
-      line.append(cell);
+      if (!one.more || one.more.show !== false) line.append(cell);
       return value;
     });
     line.append(at);
@@ -109,13 +109,21 @@
     return chart;
   };
 
+  // Powers of ten are labelled; 1, 2 and 5 of each where a range holds fewer than two of them; else every tick.
   const logTicks = (format) => axis({
-    scale: "y", size: 58, space: 22,
-    values: (_, ticks) => ticks.map((tick) => (tick != null && Math.abs(Math.log10(tick) % 1) < 1e-6 ? format(tick) : "")),
+    scale: "y", size: 58, space: 22, filter: (_, ticks) => ticks,
+    values: (u, ticks) => {
+      const { min, max } = u.scales.y;
+      const lead = (tick) => Math.round(tick / 10 ** Math.floor(Math.log10(tick) + 1e-9));
+      const shown = (keep) => ticks.filter((tick) => tick != null && tick >= min && tick <= max && keep(tick));
+      const kept = [(tick) => lead(tick) === 1, (tick) => [1, 2, 5].includes(lead(tick)), () => true]
+        .find((keep) => shown(keep).length > 1) || (() => true);
+      return ticks.map((tick) => (tick != null && kept(tick) ? format(tick) : ""));
+    },
   });
 
   const response = () => {
-    const data = [seconds, t.p50_ms, t.p95_ms, t.p99_ms];
+    const data = [seconds, t.p50_ms, t.p95_ms, t.p99_ms, t.max_ms];
     if (!data.slice(1).some((row) => row.some((value) => value != null))) return;
     draw("response", {
       data, height: 280, cursor: { sync: { key: sync.key } },
@@ -125,7 +133,8 @@
         { label: "p50", color: "--c1", format: span },
         { label: "p95", color: "--c2", format: span, width: 2 },
         { label: "p99", color: "--c3", format: span, dash: [5, 4] },
-      ],
+        { label: "slowest", color: "--soft", format: span, width: 1, dash: [1, 3] },
+      ].map((one, n) => ({ ...one, more: { show: data[n + 1].some((value) => value != null) } })),
     });
   };
 
@@ -136,14 +145,14 @@
       scales: { y: { range: (_, low, high) => [0, high * 1.08 || 1] }, users: { range: (_, low, high) => [0, Math.max(high, 1) * 1.08] } },
       axes: [
         axis({ scale: "y", size: 50, values: (_, ticks) => ticks.map(short) }),
-        axis({ scale: "users", side: 1, size: 46, grid: { show: false }, values: (_, ticks) => ticks.map(short) }),
+        axis({ scale: "users", side: 1, size: 46, grid: { show: false }, values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? short(tick) : "")) }),
       ],
       series: [
         { label: "planned/s", color: "--soft", dash: [3, 3], format: short },
         { label: "answered/s", color: "--c4", width: 2, format: short },
         { label: "refused/s", color: "--c2", format: short },
         { label: "failed/s", color: "--bad", format: short },
-        { label: "under way", color: "--c5", scale: "users", format: short },
+        { label: "sessions under way", color: "--c5", scale: "users", format: short },
       ],
     });
   };
@@ -246,7 +255,7 @@
   const machine = () => {
     const cores = Number(report.run.host.cores) || 1;
     draw("machine", {
-      data: [seconds, t.generator_cpu, t.others_cpu.map((share) => share * cores), t.lag_p99_ms], height: 190, cursor: { sync: { key: sync.key } },
+      data: [seconds, t.generator_cpu, t.others_cpu.map((share) => share * cores), t.lag_max_ms], height: 190, cursor: { sync: { key: sync.key } },
       scales: { y: { range: (_, low, high) => [0, Math.max(1.1, high * 1.1)] }, lag: { range: (_, low, high) => [0, Math.max(1, high * 1.2)] } },
       axes: [
         axis({ scale: "y", size: 50, values: (_, ticks) => ticks.map(short) }),
@@ -255,7 +264,7 @@
       series: [
         { label: "generator, cores", color: "--c1", format: short },
         { label: "everything else, cores", color: "--c4", format: short },
-        { label: "send lag p99", color: "--c3", scale: "lag", dash: [5, 4], format: span },
+        { label: "latest send", color: "--c3", scale: "lag", dash: [5, 4], format: span },
       ],
     });
   };
