@@ -70,10 +70,11 @@ def demo(pace: float, pairs: int, store: str, workers: int, as_json: bool, serve
     settings = Settings(pace, store)
     console = Console()
     try:
-        if serve:
-            run.serve(settings, console, port=port, workers=workers)
-            return
-        met = run.play(settings, console, as_json=as_json, pairs=pairs, workers=workers)
+        with run.ending_in_order():
+            if serve:
+                run.serve(settings, console, port=port, workers=workers)
+                return
+            met = run.play(settings, console, as_json=as_json, pairs=pairs, workers=workers)
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from None
     sys.exit(0 if met else 1)

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 
@@ -79,7 +80,8 @@ def test_a_caller_who_met_another_fate_is_judged_so() -> None:
     assert {"every request allowed", "2 warnings", "banned", "no server error"} <= missed
 
 
-def test_serving_keeps_the_blog_up_until_it_is_told_to_end() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda one: one.name)
+def test_serving_keeps_the_blog_up_until_it_is_told_to_end(number: signal.Signals) -> None:
     server = subprocess.Popen(
         [*COMMAND, "--serve"],
         stdout=subprocess.PIPE,
@@ -102,7 +104,10 @@ def test_serving_keeps_the_blog_up_until_it_is_told_to_end() -> None:
         assert response.getheader("ratelimit") is not None
         connection.close()
     finally:
-        server.send_signal(signal.SIGINT)
-        rest = server.communicate(timeout=15)[0]
-    assert server.returncode == 0
-    assert b"ended" in rest
+        server.send_signal(number)
+        rest = server.communicate(timeout=15)[0]  # ends only when the server's own processes have
+    if number is not signal.SIGKILL:
+        assert server.returncode == 0
+        assert b"ended" in rest
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(found[1])), timeout=5)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 
 from rich.console import Console
@@ -108,8 +111,20 @@ def report(
     }
 
 
+@contextmanager
+def ending_in_order() -> Iterator[None]:
+    """Let a plain kill or the end of the terminal end the demo as Ctrl-C does, its servers included."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
 def serve(settings: Settings, console: Console, *, port: int, workers: int = 1) -> None:
-    """Keep the protected blog up until Ctrl-C."""
+    """Keep the protected blog up until Ctrl-C or a plain kill."""
     with (
         prepared(settings) as ready,
         Server(PROTECTED, ready.environment(), workers=workers, port=port) as server,

@@ -46,7 +46,7 @@ class Server:
                     [sys.executable, "-m", "threshold.demo.serving", *arguments],
                     env={**os.environ, **self._environment},
                     pass_fds=[listener.fileno()],
-                    stdin=subprocess.DEVNULL,
+                    stdin=subprocess.PIPE,  # never written to: its end tells that this process is gone
                 )
             )
         listener.close()
@@ -78,6 +78,8 @@ class Server:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
 
     def _wait(self) -> None:
         """Wait until the server answers."""
