@@ -68,7 +68,7 @@ def test_requests_leave_within_microseconds_of_their_instants_on_a_quiet_machine
 ) -> None:
     record = run(steady(rate, 10), serve("fast_server.py")).record
     assert not record.void, record.void_reasons
-    assert sum(record.planned) == sum(record.sent) == record.counts()["ok"] == 10 * rate
+    assert sum(record.planned) == record.counts()["ok"] == 10 * rate
     lag = Histogram.merged(record.lag)
     median, late = (lag.percentile(p) or 0.0 for p in (50, 99))
     assert median <= 100_000
