@@ -44,7 +44,7 @@ comment-write = 20
 """
 RUNS = {
     "locust": ["--headless", "-f", "locustfile.py", "--only-summary", "--csv", "out"],
-    "k6": [*"run --quiet --no-usage-report --summary-export out.json --address".split(), "", "script.js"],
+    "k6": ["run", "--quiet", "--no-usage-report", "--address=", "--summary-export=out.json", "script.js"],
 }
 WRITTEN = {"locust": "locustfile.py", "k6": "script.js"}
 
