@@ -58,7 +58,11 @@ class Draws:
 
     def below(self, limit: int) -> int:
         """Draw an integer from 0 to limit - 1 (limit at most 2**32, so the bias is below one in 2**32)."""
-        return self.half() * limit >> 32
+        left = self._left
+        if left < 0:
+            return self.half() * limit >> 32
+        self._left = -1
+        return left * limit >> 32
 
     def about(self, middle: float, variance: float) -> float:
         """Draw a number from middle - variance to middle + variance, never below 0."""

@@ -67,6 +67,7 @@ class Sender:
         self.agenda = agenda
         self._recorder = recorder
         self._rows = recorder.rows
+        self._block = recorder.block
         self._max = max_in_flight
         self._columns = columns
         self._capture = capture
@@ -104,7 +105,7 @@ class Sender:
             rows += (line.code + outcome, call.intended, sent, done, *self._extra(call, response))
         else:
             rows += (line.code + outcome, call.intended, sent, done)
-        if len(rows) >= self._recorder.block:
+        if len(rows) >= self._block:
             self._recorder.take()
         if self._waiting:
             self._release()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import re
 import time
 from collections import Counter
 from datetime import datetime
@@ -92,7 +93,7 @@ def test_a_blocked_generator_makes_the_run_void() -> None:
         return 200, ""
 
     record = run(scenario(sessions=35, lasting_s=0.5), Recording(blocking), Options(drain_s=1)).record
-    assert any("late (99th percentile; 1 ms allowed)" in reason for reason in record.void_reasons)
+    assert any(re.search(r"late \(.*1 ms allowed\)", reason) for reason in record.void_reasons)
 
 
 def test_stopping_early_gives_a_partial_record_of_what_was_done() -> None:

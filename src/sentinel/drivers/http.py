@@ -18,6 +18,7 @@ from sentinel.drivers.heads import Heads
 from sentinel.errors import TargetError
 from sentinel.target import HttpTarget
 
+_WITH_LENGTH = frozenset({"POST", "PUT", "PATCH"})  # announce their body even when it is empty
 _SWEEP_S = 0.1
 _SWEEP_NS = 100_000_000
 _MOST_AT_ONCE = 64  # answers read before the first of them is looked at
@@ -122,14 +123,13 @@ class HttpDriver:
 
     def encode(self, request: Request) -> bytes:
         """Write a request as it goes over the wire."""
-        body = request.body
-        length = (
-            b"content-length: %d\r\n" % len(body)
-            if body or request.method in ("POST", "PUT", "PATCH")
-            else b""
-        )
-        head = f"{request.method} {request.target} HTTP/1.1\r\n".encode("ascii")
-        return b"".join((head, self._host, request.common.wire, request.headers.wire, length, b"\r\n", body))
+        method, body = request.method, request.body
+        head = f"{method} {request.target} HTTP/1.1\r\n".encode("ascii")
+        if body or method in _WITH_LENGTH:
+            rest = b"content-length: %d\r\n\r\n%b" % (len(body), body)
+        else:
+            rest = b"\r\n"
+        return b"".join((head, self._host, request.common.wire, request.headers.wire, rest))
 
     def _send_fresh(self, request: Request, done: Done) -> None:
         task = asyncio.ensure_future(self._connect_in_time())
