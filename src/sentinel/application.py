@@ -158,10 +158,9 @@ class Step:
         if self.body and self.payload_bytes:
             raise ConfigurationError(f"step {self.name!r} has both a body and payload_bytes; keep one")
 
-    def templates(self) -> tuple[str, ...]:
-        """Give every template of the step."""
-        undo = (self.undo.path,) if self.undo else ()
-        return (self.path, self.body, *(value for _, value in self.headers), *undo)
+    def requested(self) -> tuple[str, ...]:
+        """Give the templates of the request; the one that undoes it apart."""
+        return (self.path, self.body, *(value for _, value in self.headers))
 
     def scaled(self, time: float) -> Step:
         """Shrink every wait by a factor."""

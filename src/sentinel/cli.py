@@ -9,6 +9,7 @@ def main() -> None:
     """Run the command line and exit with its status; explain what to install when the extra is missing."""
     try:
         from sentinel.commands import cli
+        from sentinel.commands.encoding import speak_plainly
         from sentinel.commands.exits import invoke
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in ("sentinel", "threshold"):
@@ -18,6 +19,7 @@ def main() -> None:
             file=sys.stderr,
         )
         raise SystemExit(1) from None
+    speak_plainly()
     raise SystemExit(invoke(cli, sys.argv[1:]))
 
 

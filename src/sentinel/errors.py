@@ -34,6 +34,5 @@ def check_range(field: str, value: float, low: float, high: float, unit: str = "
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not low <= value <= high:
         suffix = f" {unit}" if unit else ""
-        raise ConfigurationError(
-            f"{field} is {value}{suffix}; it must be between {low:,} and {high:,}{suffix}"
-        )
+        shown = f"{value}{suffix}" if number else f"the {type(value).__name__} {value!r}"
+        raise ConfigurationError(f"{field} is {shown}; it must be between {low:,} and {high:,}{suffix}")

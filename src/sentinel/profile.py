@@ -158,7 +158,9 @@ def check_duration(duration_s: float) -> None:
 def check_rate(name: str, value: float) -> None:
     """Refuse a rate that is not finite or is negative."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise ConfigurationError(f"{name} is {value}; it must be a finite number of at least 0 per second")
+        raise ConfigurationError(
+            f"{name} is {value!r}; it must be a finite number of at least 0 per second, without quotes"
+        )
 
 
 def check_operations(profile: Profile) -> None:

@@ -14,11 +14,11 @@ from typing import Literal
 from sentinel.application import Application
 from sentinel.criterion import Criterion
 from sentinel.errors import ConfigurationError, check_range
+from sentinel.filling import check_filling, check_placeholders
 from sentinel.pacer import Even, Spacing
 from sentinel.profile import Profile, check_operations
 from sentinel.run import JsonObject, Model
 from sentinel.sources import Source
-from sentinel.template import placeholders
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 USER_VALUES = frozenset({"user", "tenant", "token", "address", "session"})
@@ -95,7 +95,9 @@ class Scenario:
             check_operations(self.arrivals)
         self._check_mix()
         _check_requirements({application.name: application for application in self.applications})
-        _check_templates(self)
+        for _, template in (*self.users.headers, ("token", self.users.token)):
+            check_placeholders("users", template, USER_VALUES)
+        check_filling(self.applications, USER_VALUES | self.variables.keys() | {"iteration"})
         _check_series(self)
 
     def _check_mix(self) -> None:
@@ -236,32 +238,16 @@ def _check_requirements(known: Mapping[str, Application]) -> None:
         visit(name, ())
 
 
-def _check_templates(scenario: Scenario) -> None:
-    """Refuse placeholders that nothing will ever fill."""
-    for _, template in (*scenario.users.headers, ("token", scenario.users.token)):
-        _check_placeholders("users", template, USER_VALUES)
-    for application in scenario.applications:
-        given = USER_VALUES | scenario.variables.keys() | {"iteration"}
-        for name in (*application.requires, application.name):
-            given |= {extract.name for step in scenario.application(name).steps for extract in step.extract}
-        for step in application.steps:
-            for template in step.templates():
-                _check_placeholders(f"{application.name}/{step.name}", template, given)
-
-
-def _check_placeholders(where: str, template: str, given: frozenset[str]) -> None:
-    for name in placeholders(template):
-        if name not in given:
-            raise ConfigurationError(
-                f"{where} uses {{{name}}}, which nothing gives; known: {', '.join(sorted(given))}"
-            )
-
-
 def _check_series(scenario: Scenario) -> None:
     """Refuse checks about applications or steps that do not exist."""
     for check in scenario.checks:
         if check.application is None:
             continue
+        known = [application.name for application in scenario.applications]
+        if check.application not in known:
+            raise ConfigurationError(
+                f"check '{check}' is about an unknown application; known: {', '.join(known)}"
+            )
         steps = [step.name for step in scenario.application(check.application).steps]
         if check.step is not None and check.step not in steps:
             raise ConfigurationError(f"check '{check}' is about an unknown step; known: {', '.join(steps)}")

@@ -97,6 +97,19 @@ def test_the_tightest_latency_is_found_among_checks_and_steps() -> None:
     )
 
 
+TAKES = Step("take", "/", extract=(Extract("t", json="t"),))
+
+
+def test_a_value_may_be_used_once_it_was_taken_out_of_an_answer() -> None:
+    after = Step("get", "/{t}")
+    pages = replace(TAKES, path="/?from={t}", repeat=Repeat(3))
+    undone = replace(TAKES, undo=Undo("/{t}"))
+    for steps in ((TAKES, after), (pages,), (undone,), (replace(TAKES, mode="parallel"), after)):
+        assert scenario(applications=(app("one", steps=steps),)).name
+    chain = (app("one", "two", steps=(after,)), app("two", "three"), app("three", steps=(TAKES,)))
+    assert scenario(applications=chain).name, "what a requirement requires was there before"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -118,8 +131,16 @@ def test_the_tightest_latency_is_found_among_checks_and_steps() -> None:
          "concurrency is 501; it must be between 1 and 500"),
         ({"load": Sustained(rate=10_000, duration_s=3600)}, "operations is 36000000; it must be between"),
         ({"applications": (app("one", steps=(Step("get", "/{nobody}"),)),)}, "one/get uses {nobody}, which"),
+        ({"applications": (app("one", steps=(Step("get", "/{t}"), TAKES)),)},
+         "one/get uses {t}, which 'take' takes out of an answer only then or later"),
+        ({"applications": (app("one", steps=(replace(TAKES, path="/{t}"),)),)},
+         "one/take uses {t}, which 'take'"),
+        ({"applications": (app("one", steps=(replace(TAKES, mode="parallel"),
+                                             Step("get", "/{t}", mode="parallel"))),)},
+         "one/get uses {t}, which"),
         ({"users": Population(headers=(("X-A", "{post_id}"),))}, "users uses {post_id}"),
-        ({"checks": (Criterion.parse("two: p95 < 1 s"),)}, "application 'two' is unknown"),
+        ({"checks": (Criterion.parse("two: p95 < 1 s"),)},
+         "check 'two: p95 < 1000 ms' is about an unknown application; known: one"),
         ({"checks": (Criterion.parse("one/put: p95 < 1 s"),)}, "unknown step; known: get"),
     ],
 )  # fmt: skip

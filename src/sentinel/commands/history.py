@@ -59,9 +59,12 @@ def baseline() -> None:
 @click.argument("run")
 @options.db
 def baseline_save(name: str, run: str, db: Path) -> ExitCode:
-    """Call RUN (an id, its beginning, or last) the baseline NAME."""
+    """Call RUN (an id, its beginning, or last) the baseline NAME; a name that is taken moves."""
     with RunStore(db) as store:
-        click.echo(f"baseline {name} is run {store.save_baseline(name, run)}")
+        before = store.baselines().get(name)
+        now = store.save_baseline(name, run)
+    moved = f", and no longer {before}" if before not in (None, now) else ""
+    click.echo(f"baseline {name} is run {now}{moved}")
     return ExitCode.PASS
 
 
@@ -103,12 +106,13 @@ def compare(
     """
     with RunStore(db) as store:
         record = store.load(run)
-        if record.void:
-            raise RecordError(f"run {record.id} is VOID and compares with nothing; make it again")
+        if record.void or record.status == "partial":
+            state = "VOID" if record.void else "partial"
+            raise RecordError(f"run {record.id} is {state} and compares with nothing; make it again")
         comparison = compared(store, record, name)
     report = Report.of(record, judge_run(record, comparison=comparison))
-    write_report(report, {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file})
     show_comparison(Console(), comparison)
+    write_report(report, {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file})
     return ExitCode.REGRESSION if comparison.state == "regression" else ExitCode.PASS
 
 
@@ -146,7 +150,8 @@ def _reported(db: Path, run: str) -> Report:
     with RunStore(db) as store:
         record = store.load(run)
         earlier = store.comparable(record)
-        comparison = compared(store, record, None) if earlier and not record.void else None
+        stands = not record.void and record.status == "complete"
+        comparison = compared(store, record, None) if earlier and stands else None
     return Report.of(record, judge_run(record, comparison=comparison))
 
 
@@ -157,9 +162,23 @@ def _out(text: str, output: Path | None) -> None:
         options.write(output, text)
 
 
+def _segment(store: RunStore, name: str) -> RunRecord:
+    path = Path(name)
+    if path.is_file():
+        return read_record(path)
+    try:
+        return store.load(name)
+    except RecordError:
+        if path.suffix or len(path.parts) > 1:
+            raise RecordError(f"there is no file {name}, and no run of that id in the history") from None
+        raise
+
+
 @click.command()
 @click.argument("segments", nargs=-1, required=True)
-@click.option("--record", "record_file", type=options.FILE, help="Write the merged record.")
+@click.option(
+    "--record", "record_file", type=options.FILE, callback=options.writable, help="Write the merged record."
+)
 @options.files("json", "html", "junit", "md")
 @options.db
 @click.option("--no-save", is_flag=True, help="Keep nothing in the history.")
@@ -176,15 +195,15 @@ def merge(
     """Put the SEGMENTS of one run together, files of `run --record` or ids in the history, and judge the
     whole."""
     with RunStore(db) as store:
-        records = [read_record(Path(name)) if Path(name).is_file() else store.load(name) for name in segments]
+        records = [_segment(store, name) for name in segments]
         whole = merge_records(records)
         verdict = judge_run(whole)
         if not no_save:
             store.save(whole)
             store.flush()
             store.save_verdict(whole.id, verdict.exit_code, verdict.sentence)
-    write_record(record_file, whole)
     result = Report.of(whole, verdict)
-    write_report(result, {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file})
     show(Console(), result)
+    write_record(record_file, whole)
+    write_report(result, {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file})
     return verdict.exit_code

@@ -11,6 +11,7 @@ import click
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 FILE = click.Path(dir_okay=False, path_type=Path)
+_STDOUT = Path("-")
 
 
 def default_history() -> Path:
@@ -68,6 +69,7 @@ def files(*kinds: str) -> Callable[[Function], Function]:
                 f"--{kind}",
                 f"{kind}_file",
                 type=FILE,
+                callback=writable,
                 help=f"Write the report to this file as {words[kind]}.",
             )(command)
         return command
@@ -75,8 +77,41 @@ def files(*kinds: str) -> Callable[[Function], Function]:
     return add
 
 
+def writable(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse a file that cannot be written, or that two options name, before anything is done for it."""
+    if path is None:
+        return None
+    name = option.opts[0]
+    if path == _STDOUT:
+        if name == "--record":
+            return path
+        raise click.BadParameter(
+            f"standard output has the report for people; name a file, or print it later with "
+            f"`sentinel report last --format {name.removeprefix('--')}`"
+        )
+    taken: dict[Path, str] = context.meta.setdefault("sentinel.files", {})
+    if taken.setdefault(path.resolve(), name) != name:
+        raise click.BadParameter(f"{path} is what {taken[path.resolve()]} writes already; name another file")
+    if path.exists() and not path.is_file():  # a pipe or a terminal: only opening it for good tells
+        return path
+    try:
+        _try(path)
+    except OSError as error:
+        raise click.BadParameter(f"{path} cannot be written: {error.strerror}") from None
+    return path
+
+
+def _try(path: Path) -> None:
+    there = path.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab"):
+        pass
+    if not there:
+        path.unlink()
+
+
 def write(path: Path | None, text: str) -> None:
     """Write a report's text to a file, if one was asked for, making its folder."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")

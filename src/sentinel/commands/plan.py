@@ -45,7 +45,7 @@ def find(name: str) -> Scenario:
     try:
         return shipped(name)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{error}; or give a file, my-scenario.toml") from None
+        raise ConfigurationError(f"{error}; or give a file, my-scenario.toml, or module:attribute") from None
 
 
 def _imported(name: str) -> Scenario:

@@ -20,7 +20,8 @@ def promised_options(about: str, *, required: bool = False) -> Callable[[Functio
         command = click.option(
             "--precision",
             type=click.IntRange(0, 1_000_000),
-            help="Sub-windows of a sliding window; 0 for one that logs exactly.  [default: threshold's own]",
+            help="Sub-windows of a sliding window (threshold's own: 2 to 360); 0 for one that logs exactly."
+            "  [default: threshold's own]",
         )(command)
         command = click.option(
             "--burst",

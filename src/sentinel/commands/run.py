@@ -63,7 +63,7 @@ from threshold import Rate
     "--rate",
     metavar="RATE",
     type=values.per_second,
-    help="Sessions per second: the named profile's own rate, else the peak of the scenario's load.",
+    help="Sessions per second (of the closed model: users): the named profile's own, else the load's peak.",
 )
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), help="Seed of the schedule and of everything drawn."
@@ -88,6 +88,7 @@ from threshold import Rate
     "record_file",
     metavar="FILE",
     type=click.Path(allow_dash=True, dir_okay=False, path_type=Path),
+    callback=options.writable,
     help="Write the raw record, for `sentinel merge`; - is standard output.",
 )
 @options.db
@@ -141,9 +142,9 @@ def run(
     report = _judged(result, asked)
     if not no_save:
         _save(db, report)
-    write_record(record_file, report.record)
-    write_report(report, {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file})
     show(console, report)
+    write_record(record_file, result.record)
+    write_report(report, {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file})
     return report.verdict.exit_code
 
 

@@ -113,7 +113,7 @@ def tool_run(tool_runs: dict[str, ToolRun]) -> Callable[[str], ToolRun]:
 def test_every_shipped_scenario_can_be_exported_and_says_what_is_lost(
     sentinel: Sentinel, name: str, form: str
 ) -> None:
-    text = sentinel("export", name, "--to", form).out
+    text = sentinel("export", name, "--to", form, "--target", "http://blog.shop:8000").out
     assert "this export loses" in text or "this loses against one process" in text
     assert "@" not in re.sub(r"@task", "", text.partition("import")[0]), "a place that was not filled in"
     if form == "locust":
@@ -154,15 +154,20 @@ def test_the_job_for_kubernetes_is_valid_and_its_segments_cover_every_arrival_on
 def test_a_scenario_file_travels_with_the_job(sentinel: Sentinel, tmp_path: Path) -> None:
     text = '[scenario]\nname = "my_own"\n[load]\nrate = 5\nduration_s = 9\n[mix]\nblog-list = 1\n'
     (tmp_path / "own.toml").write_text(text)
-    said = sentinel("export", "own.toml", "--to", "k8s", "--duration", "20s", "--rate", "8")
+    words = ["--to", "k8s", "--target", "http://8.8.8.8:80", "--production"]
+    said = sentinel("export", "own.toml", *words, "--duration", "20s", "--rate", "8")
     config, job = (part for part in yaml.safe_load_all(said.out) if part)
     assert config["kind"] == "ConfigMap" and config["data"]["scenario.toml"] == text
     container = job["spec"]["template"]["spec"]["containers"][0]
     words = shlex.split(container["command"][-1])
     mount = container["volumeMounts"][0]["mountPath"]
+    assert "--production" in words and words[words.index("--allow-target") + 1] == "8.8.8.8"
     assert words[3] == f"{mount}/scenario.toml" and words[words.index("--duration") + 1] == "20"
     volume = job["spec"]["template"]["spec"]["volumes"][0]
     assert volume["configMap"]["name"] == config["metadata"]["name"] == "sentinel-my-own"
+
+
+PODS = ["smoke", "--to", "k8s", "--target"]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +176,14 @@ def test_a_scenario_file_travels_with_the_job(sentinel: Sentinel, tmp_path: Path
         (["smoke", "--to", "gatling"], "'gatling' is not one of"),
         (["nope", "--to", "k6"], "scenario 'nope' is unknown"),
         (["smoke", "--to", "k6", "--target", "myapp:app"], "other tools need a URL"),
-        (["smoke", "--to", "k8s", "--segments", "1"], "segments is 1; it must be between 2 and 1,000"),
+        (["smoke", "--to", "k8s"], "needs the URL that its pods reach; add --target"),
+        ([*PODS, "http://127.0.0.1:8000"], "target 127.0.0.1 is each pod itself"),
+        ([*PODS, "http://localhost:8000"], "target localhost is each pod itself"),
+        (
+            [*PODS, "http://8.8.8.8:80"],
+            "target 8.8.8.8 is a public address; if you mean to load it",
+        ),
+        ([*PODS, "http://blog.shop", "--segments", "1"], "segments is 1; it must be between 2 and 1,000"),
         (["sentinel.catalog:POST_READ", "--to", "k6"], "is a Application; it must be a Scenario"),
     ],
 )

@@ -86,6 +86,7 @@ def test_a_run_is_held_against_a_baseline_of_an_earlier_time(
         (["report", "last"], "is empty; make a run first"),
         (["baseline", "save", "last", "x"], "baseline name is 'last'"),
         (["merge", "nope", "nowhere"], "no run in"),
+        (["merge", "nope.json", "more.json"], "there is no file nope.json, and no run of that id"),
         (["report", "last", "--format", "pdf"], "'pdf' is not one of"),
     ],
 )
@@ -100,6 +101,19 @@ def test_void_and_partial_runs_are_no_baselines(sentinel: Sentinel, keep: Callab
     assert said.status == 1 and "void; a baseline must be complete and not void" in said.err
     said = sentinel("compare", "last")
     assert said.status == 1 and "VOID and compares with nothing" in said.err
+    keep(5.0, status="partial")
+    said = sentinel("compare", "last")
+    assert said.status == 1 and "partial and compares with nothing" in said.err
+    assert "PARTIAL, not judged" in sentinel("report", "last").out
+
+
+def test_a_baseline_that_moves_says_where_it_was(sentinel: Sentinel, keep: Callable[..., str]) -> None:
+    keep(5.0)
+    sentinel("baseline", "save", "spring", "last")
+    assert "no longer" not in sentinel("baseline", "save", "spring", "last").out, "it stays where it is"
+    keep(5.0)
+    said = sentinel("baseline", "save", "spring", "last").out
+    assert "baseline spring is run r002, and no longer r001" in said
 
 
 def test_a_file_that_is_no_history_is_refused(sentinel: Sentinel, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import re
 import signal
 import socket
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -53,6 +54,11 @@ async def app(scope, receive, send):
     time.sleep(0.02)
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b""})
+"""
+EVIL_APP = """
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        raise RuntimeError("gone \\x1b[2J\\x00\\ud800 <b>")
 """
 FORMS = ("json", "html", "junit", "md")
 RUNS: dict[str, tuple[str, list[str]]] = {
@@ -264,7 +270,7 @@ def test_a_killed_run_can_still_be_read_as_far_as_its_last_checkpoint(
         (["smoke", "--check", "p95 < fast"], 1, r"criterion 'p95 < fast' is not understood"),
         (["smoke", "--check", "p95 < 5 %"], 1, r"criterion 'p95 < 5 %' has the unit '%'"),
         (["smoke", "--check", "excess = 0"], 1, r"excess needs the limit it is about; add --limit"),
-        (["smoke", "--check", "nope: p95 < 5ms"], 1, r"application 'nope' is unknown"),
+        (["smoke", "--check", "nope: p95 < 5ms"], 1, r"about an unknown application; known: post-read"),
         (["smoke", "--limit", "10 per day or so"], 1, r"'--limit'"),
         (["smoke", "--limit", "5/s", "--limited", "blog-list/nope"], 1, r"blog-list has the steps list"),
         (["smoke", "--segment", "4/4"], 1, r"segment index is 4; it must be between 0 and 3"),
@@ -325,6 +331,53 @@ def test_a_wrong_scenario_file_is_refused_with_its_name_and_key(
     said = sentinel("run", written(tmp_path, text), "--target", blog)
     assert said.status == 1 and said.err.startswith("sentinel: readers.toml: "), said.err
     assert re.search(message, " ".join(said.err.split())), said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--html", "/proc/nope.html"], "/proc/nope.html cannot be written"),
+        (["--json", "held/report.json"], "held/report.json cannot be written"),
+        (["--record", "/proc/nope.json"], "/proc/nope.json cannot be written"),
+        (["--html", "one.txt", "--md", "one.txt"], "one.txt is what --html writes already"),
+        (["--html", "one.txt", "--md", "./one.txt"], "one.txt is what --html writes already"),
+        (["--html", "-"], "standard output has the report for people"),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_refused_before_the_first_request(
+    sentinel: Sentinel, tmp_path: Path, words: list[str], message: str
+) -> None:
+    (tmp_path / "held").write_text("a file, no folder")
+    said = sentinel("run", written(tmp_path), "--target", "unix:/nobody/listens.sock", *words)
+    assert said.status == 1, "5 would mean that the target was tried"
+    assert message in " ".join(said.err.split())
+    assert not (tmp_path / "one.txt").exists()
+
+
+def test_a_servers_words_cannot_break_or_steer_any_form(sentinel: Sentinel, tmp_path: Path) -> None:
+    (tmp_path / "evil.py").write_text(EVIL_APP)
+    words = [word for form in FORMS for word in (f"--{form}", f"report.{form}")]
+    said = sentinel("run", written(tmp_path), "--target", "evil:app", "--check", "max < 1us", *words)
+    assert said.status in (2, 4), said.err
+    shown = [said.out, *((tmp_path / f"report.{form}").read_text(encoding="utf-8") for form in FORMS)]
+    shown.append(sentinel("report", "last", "--format", "html").out)
+    for text in shown:
+        assert "\x1b" not in text and "\x00" not in text
+    assert "gone \\x1b[2J\\x00\\ud800 <b>" in said.out
+
+
+def test_a_terminal_that_knows_ascii_only_gets_a_plainer_report(tmp_path: Path) -> None:
+    run = [sys.executable, "-m", "sentinel.cli", "run", written(tmp_path)]
+    done = subprocess.run(
+        [*run, "--target", "threshold.demo.blog:bare", "--no-save"],
+        capture_output=True,
+        cwd=tmp_path,
+        timeout=60,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "80"},
+    )
+    text = done.stdout.decode("ascii")
+    assert done.returncode in (0, 4) and b"Traceback" not in done.stderr
+    assert "* bottleneck:" in text and "planned/s" in text
 
 
 def test_a_dead_target_has_a_status_of_its_own(sentinel: Sentinel) -> None:
