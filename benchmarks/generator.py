@@ -5,8 +5,9 @@ wrk.
 
 All of them ask the same server, in turns, each in a process of its own. "aiohttp, same pipeline" is sentinel
 with its HTTP client replaced by aiohttp: mixes, tokens, checks and histograms are the same, so the ratio is
-that of the clients. Figures are medians over the rounds. The server counts what it answered, and a contender
-whose own count differs makes the benchmark fail. What is not installed is left out and said so.
+that of the clients: once of what they achieved, which the server may have limited, and once of the CPU time
+they took for a request. Figures are medians over the rounds. The server counts what it answered, and a
+contender whose own count differs makes the benchmark fail. What is not installed is left out and said so.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -41,6 +42,7 @@ from sentinel.sources import Number
 from sentinel.target import HttpTarget
 
 HERE = Path(__file__).parent
+AIOHTTP = "aiohttp, same pipeline"
 LOCUSTFILE = """
 from locust import FastHttpUser, constant, task
 class Reader(FastHttpUser):
@@ -53,11 +55,15 @@ class Reader(FastHttpUser):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Hold what one contender did in one round: requests, seconds they took, CPU seconds of its process."""
+    """Hold what one contender did in one round: requests, seconds they took, CPU seconds of its process.
+
+    server_cpu_s: what they cost the server.
+    """
 
     requests: int
     seconds: float
     cpu_s: float
+    server_cpu_s: float = 0.0
 
 
 def scenario(users: int, seconds: float) -> Scenario:
@@ -172,9 +178,7 @@ def available() -> dict[str, Callable[[int, int, float], Sample]]:
         "sentinel": lambda port, users, seconds: in_process(HttpDriver, port, users, seconds)
     }
     if importlib.util.find_spec("aiohttp"):
-        contenders["aiohttp, same pipeline"] = lambda port, users, seconds: in_process(
-            AiohttpDriver, port, users, seconds
-        )
+        contenders[AIOHTTP] = lambda port, users, seconds: in_process(AiohttpDriver, port, users, seconds)
     if importlib.util.find_spec("locust"):
         contenders["locust FastHttpUser"] = locust
     if shutil.which("wrk"):
@@ -182,10 +186,11 @@ def available() -> dict[str, Callable[[int, int, float], Sample]]:
     return contenders
 
 
-def answered(port: int) -> int:
-    """Ask the server how many requests it has answered."""
+def answered(port: int) -> tuple[int, float]:
+    """Ask the server how many requests it has answered, and with how many CPU seconds."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/count", timeout=10) as answer:
-        return int(answer.read())
+        count, cpu_s = answer.read().split()
+    return int(count), float(cpu_s)
 
 
 def measure(port: int, users: int, seconds: float, rounds: int) -> dict[str, list[Sample]]:
@@ -193,14 +198,18 @@ def measure(port: int, users: int, seconds: float, rounds: int) -> dict[str, lis
     samples: dict[str, list[Sample]] = {name: [] for name in available()}
     for _ in range(rounds):
         for name in samples:
-            before = answered(port)
+            before, server_cpu_s = answered(port)
             command = [sys.executable, __file__, "--one", name, "--port", str(port)]
             command += ["--users", str(users), "--seconds", str(seconds)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise SystemExit(f"{name} failed: {done.stderr or done.stdout}")
-            sample = Sample(**json.loads(done.stdout.splitlines()[-1]))
-            unseen = answered(port) - before - sample.requests
+            after, server_cpu_after_s = answered(port)
+            sample = replace(
+                Sample(**json.loads(done.stdout.splitlines()[-1])),
+                server_cpu_s=server_cpu_after_s - server_cpu_s,
+            )
+            unseen = after - before - sample.requests
             if (
                 not -users <= unseen <= 2 * users
             ):  # what was under way at the end may be counted by one side only
@@ -212,14 +221,20 @@ def measure(port: int, users: int, seconds: float, rounds: int) -> dict[str, lis
 
 
 def summary(samples: dict[str, list[Sample]]) -> dict[str, dict[str, float]]:
-    """Give medians: requests per second, CPU microseconds per request, the rate in multiples of aiohttp's."""
+    """Give medians: requests per second, CPU microseconds per request, and both in multiples of aiohttp's.
+
+    server_share: of one core, that the server used; near 1 it was the server that set the pace.
+    """
     rates = {name: median(s.requests / s.seconds for s in taken) for name, taken in samples.items()}
-    base = rates.get("aiohttp, same pipeline")
+    costs = {name: median(1e6 * s.cpu_s / s.requests for s in taken) for name, taken in samples.items()}
+    base, base_cost = rates.get(AIOHTTP, 0.0), costs.get(AIOHTTP, 0.0)
     return {
         name: {
             "requests_per_s": round(rates[name]),
-            "cpu_us_per_request": round(median(1e6 * s.cpu_s / s.requests for s in taken), 2),
+            "cpu_us_per_request": round(costs[name], 2),
             "times_aiohttp": round(rates[name] / base, 2) if base else 0.0,
+            "times_aiohttp_per_cpu": round(base_cost / costs[name], 2),
+            "server_share": round(median(s.server_cpu_s / s.seconds for s in taken), 2),
         }
         for name, taken in samples.items()
     }
@@ -260,10 +275,14 @@ def main() -> None:
         print(json.dumps({"host": host, "method": method, "figures": figures}, indent=2))
         return
     print(f"{given.users} users, {given.rounds} rounds of {given.seconds:g} s, medians; {host}")
-    print(f"{'':26}{'requests/s':>12}{'CPU us/request':>16}{'x aiohttp':>11}")
+    heads = (
+        f"{head:>15}" for head in ("requests/s", "x aiohttp", "CPU us/request", "x aiohttp", "server's CPU")
+    )
+    print(" " * 26 + "".join(heads))
     for name, row in figures.items():
-        ratio = f"{row['times_aiohttp']:.1f}" if row["times_aiohttp"] else "-"
-        print(f"{name:26}{row['requests_per_s']:>12,.0f}{row['cpu_us_per_request']:>16.1f}{ratio:>11}")
+        times = [f"{row[key]:.1f}" if row[key] else "-" for key in ("times_aiohttp", "times_aiohttp_per_cpu")]
+        cells = (f"{row['requests_per_s']:,.0f}", times[0], f"{row['cpu_us_per_request']:.1f}", times[1])
+        print(f"{name:26}" + "".join(f"{cell:>15}" for cell in (*cells, f"{row['server_share']:.0%}")))
     for name, there in (("aiohttp", "aiohttp"), ("locust", "locust FastHttpUser")):
         if not any(there in found for found in figures):
             print(f"{name} is not installed and was left out")
