@@ -19,9 +19,9 @@ import pytest
 import uvicorn
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def whole_demo(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str] | None]:
-    """Begin the demo before the first test, if some test will ask for it: it waits for most of its 20 s."""
+    """Begin the demo, if it is to be tested: it waits for most of its 20 s, so the audits begin it early."""
     if not any(item.path.name == "test_the_demo.py" for item in request.session.items):
         yield None
         return

@@ -251,7 +251,7 @@ def audited(folder: Path, audits: list[list[str]]) -> list[Audited]:
 
 @pytest.fixture(scope="module", autouse=True)
 def conduct(
-    gunicorn_command: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+    whole_demo: object, gunicorn_command: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[Campaign], list[Audited]]]:
     """Begin all campaigns, four at a time; the function that is returned waits for what one has found."""
 

@@ -53,7 +53,8 @@ class Settings:
             return SharedMemoryStore(f"demo-{self.run}", max_keys=20_000)
         from ..stores.redis import AsyncRedisStore
 
-        return AsyncRedisStore(self.store, prefix=f"demo{self.run}"[:12])
+        # On a busy machine the demo would rather wait than decide without its store.
+        return AsyncRedisStore(self.store, prefix=f"demo{self.run}"[:12], budget=2.0)
 
 
 @contextmanager

@@ -175,7 +175,12 @@ def test_two_segments_run_by_hand_and_merged_give_the_counts_of_one_run(
     whole = json.loads((tmp_path / "whole-report.json").read_text())
     merged = json.loads((tmp_path / "merged.json").read_text())
     assert merged["total"]["counts"] == whole["total"]["counts"]
-    assert merged["timeline"]["planned"][:2] == whole["timeline"]["planned"][:2]
+    planned = [report["timeline"]["planned"] for report in (whole, merged)]
+    assert sum(planned[0]) == sum(planned[1])
+    # A step follows an answer, and may follow it into the next second.
+    assert all(
+        abs(one - other) <= 0.1 * one for one, other in zip(*(part[:2] for part in planned), strict=True)
+    )
     counts = [
         {(one["application"], one["step"]): one["counts"] for one in report["series"]}
         for report in (whole, merged)
