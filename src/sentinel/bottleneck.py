@@ -1,14 +1,14 @@
 """What limits a target: from what would invalidate the question to what remains.
 
 Processor time is told from waiting by what the load added: the machine's use beyond the knee is compared with
-that at low load, so that what other programs use all the time accuses nobody.
+that at low load, so that what other programs use all the time accuses nobody. Whose time it is the machine
+does not tell: the sentence says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Literal
 
 from sentinel.figures import Figures, by_series, latency
@@ -25,6 +25,7 @@ _CALM, _LOADED = (
     0.6,
     0.95,
 )  # of the knee's load: below the first it was felt nowhere, from the second on it was
+_LOW, _HIGH = 0.25, 0.75
 _FEWEST_S = 3
 
 
@@ -58,7 +59,12 @@ def bottleneck(
 
 
 def _server(record: RunRecord, bent: Knee) -> Bottleneck:
-    calm = [s for s, rate in enumerate(record.planned) if 0 < rate < _CALM * bent.offered]
+    # A target that still works off a queue is not calm, whatever is planned.
+    calm = [
+        second
+        for second, rates in enumerate(zip(record.planned, record.done, strict=False))
+        if rates[0] and max(rates) < _CALM * bent.offered
+    ]
     loaded = [s for s, rate in enumerate(record.planned) if rate >= _LOADED * bent.offered]
     series, growth = _most_grown(record, set(calm), set(loaded))
     suffers = f"; {series} suffers most, its p95 grew {growth:.1f}-fold" if series else ""
@@ -70,28 +76,29 @@ def _use(record: RunRecord, calm: Sequence[int], loaded: Sequence[int]) -> tuple
     """Tell processor time from waiting by how the use of the machine rose with the load."""
     told = record.host.get("cores", 1)
     cores = told if isinstance(told, int) else 1
-    before, beyond = _median(record.others_cpu, calm), _median(record.others_cpu, loaded)
+    before, beyond = _share(record.others_cpu, calm, _HIGH), _share(record.others_cpu, loaded, _LOW)
     if before is None or beyond is None or not any(record.others_cpu):
         return (
             "unknown",
             "unknown: the use of the processor at low load and beyond the knee cannot be compared",
         )
     before, beyond = before * cores, beyond * cores
-    rose = f"{before:.1f} cores were busy before the knee, {beyond:.1f} beyond it"
-    little, much = _median(record.done, calm) or 0.0, _median(record.done, loaded) or 0.0
+    rose = f"all programs but the generator used {before:.1f} cores before the knee, {beyond:.1f} beyond it"
+    little, much = _share(record.done, calm, _HIGH) or 0.0, _share(record.done, loaded, _LOW) or 0.0
     # What the load takes is in proportion to the requests served: the rise stands for their difference only.
     taken = (beyond - before) * much / (much - little) if much > little else beyond - before
     if taken >= BUSY_CORE:
         return "server-cpu", f"processor time: {rose}"
-    own = _median(record.generator_cpu, loaded) or 0.0
+    own = _share(record.generator_cpu, loaded, _LOW) or 0.0
     if cores - beyond - own < IDLE_CORE:
-        return "unknown", f"unknown: other programs kept the machine busy as well ({rose}, of {cores})"
+        return "unknown", f"unknown: the machine was busy at low load as well ({rose}, of {cores})"
     return "server-wait", f"waiting, not computing: a lock, a pool or a downstream service ({rose})"
 
 
-def _median(values: Sequence[float], seconds: Sequence[int]) -> float | None:
-    known = [values[second] for second in seconds if second < len(values)]
-    return median(known) if len(known) >= _FEWEST_S else None
+def _share(values: Sequence[float], seconds: Sequence[int], part: float) -> float | None:
+    """Give the value that `part` of the seconds are not above: a rise counts from a high to a low one."""
+    known = sorted(values[second] for second in seconds if second < len(values))
+    return known[round(part * (len(known) - 1))] if len(known) >= _FEWEST_S else None
 
 
 def _most_grown(record: RunRecord, calm: set[int], loaded: set[int]) -> tuple[str | None, float]:

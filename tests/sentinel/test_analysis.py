@@ -138,7 +138,7 @@ def test_the_bottleneck_is_processor_time_or_waiting_by_what_the_machine_did(sim
         return analyse(replace(run, others_cpu=tuple(share))).bottleneck
 
     busy, idle = told(used), told([share * 0.2 for share in used])
-    assert busy.kind == "server-cpu" and "1.0 beyond it" in busy.statement
+    assert busy.kind == "server-cpu" and "processor time" in busy.statement
     assert idle.kind == "server-wait" and idle.series is not None
     elsewhere = told([0.5] * len(RAMP))
     assert elsewhere.kind == "server-wait", "a core that others use all the time accuses nobody"

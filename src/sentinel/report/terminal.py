@@ -26,6 +26,7 @@ _COLOURS = {0: "green", 4: "yellow"}
 _MARKS = {"pass": "green", "fail": "bold red", "not judged": "yellow"}
 _WIDEST_SPARK = 60
 _ROOM_FOR_ERRORS = 96
+_ROOM_FOR_NAMES = 100
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -43,7 +44,9 @@ def show(console: Console, report: Report) -> None:
     ]
     rows = [_row(phase.name, found) for phase, found in analysis.phases]
     parts.append(_table(_FIGURES, [*rows, _row("whole run", analysis.total)], last_bold=True))
-    series = [_row(f"{application}/{step}", found) for (application, step), found in analysis.series.items()]
+    # Where names would be cut anywhere, the step goes on a line of its own.
+    between = "/" if console.width >= _ROOM_FOR_NAMES else "/\n  "
+    series = [_row(f"{name}{between}{step}", found) for (name, step), found in analysis.series.items()]
     parts.append(_table(("application", *_FIGURES[1:]), series))
     parts += [_sparks(report, console.width), _said(report)]
     if report.audit is not None:
@@ -154,7 +157,7 @@ def _table(
 
     Where it is narrow the column `fold` takes several lines; a figure or a heading is never broken.
     """
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     for number, title in enumerate(head):
         side: Literal["left", "right"] = "left" if number < text else "right"
         folds = number == fold

@@ -112,6 +112,13 @@
   // Powers of ten are labelled; 1, 2 and 5 of each where a range holds fewer than two of them; else every tick.
   const logTicks = (format) => axis({
     scale: "y", size: 58, space: 22, filter: (_, ticks) => ticks,
+    splits: (_, axis, min, max) => {
+      const ticks = [];
+      for (let power = 10 ** Math.floor(Math.log10(min)); power <= max; power *= 10) {
+        for (let digit = 1; digit < 10; digit++) if (digit * power >= min && digit * power <= max) ticks.push(digit * power);
+      }
+      return ticks;
+    },
     values: (u, ticks) => {
       const { min, max } = u.scales.y;
       const lead = (tick) => Math.round(tick / 10 ** Math.floor(Math.log10(tick) + 1e-9));
