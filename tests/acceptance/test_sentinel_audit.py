@@ -207,8 +207,10 @@ def a_memory_each(site: Site) -> list[list[str]]:
 
 
 def two_percent_too_high(site: Site) -> list[list[str]]:
-    url = site.asgi(workers=2, SHARED=site.shared(), EDGE="high")
-    return [["--target", url, *CALLERS, *BUCKET, "--duration", "9s"]]
+    """So little shows through a busy machine's answers only when the limiter tells when it decided."""
+    url = site.asgi("told", workers=2, SHARED=site.shared(), EDGE="high")
+    secret = ["--witness-secret", "known to nobody else"]
+    return [["--target", url, *CALLERS, *BUCKET, *secret, "--duration", "9s"]]
 
 
 def no_limit_at_all(site: Site) -> list[list[str]]:
@@ -315,7 +317,7 @@ def test_workers_with_a_memory_each_are_caught_behind_uvicorn_and_gunicorn(condu
 
 def test_a_fleet_that_admits_two_percent_more_is_caught(conduct: Conduct) -> None:
     (audit,) = conduct(two_percent_too_high)
-    assert_broken(audit, least=3)
+    assert_broken(audit, least=10)
 
 
 def test_an_app_that_limits_nothing_is_caught_not_passed(conduct: Conduct) -> None:
