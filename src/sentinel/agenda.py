@@ -20,11 +20,12 @@ ARRIVALS_A_TURN = 32  # overdue arrivals that start before the loop gets to read
 class Agenda:
     """Start sessions at their instants and resume strands at theirs.
 
-    session: given an arrival's opening and instant, launches its session. `sessions` and `strands` count what
-    is under way, `cut` the strands that were ended while they paused.
+    session: given an arrival's opening and instant, launches its session. started: called when all that were
+    due have been. `sessions` and `strands` count what is under way, `cut` the strands that were ended while
+    they paused.
     """
 
-    def __init__(self, session: Callable[[Opening, int], None]) -> None:
+    def __init__(self, session: Callable[[Opening, int], None], started: Callable[[], None]) -> None:
         self.sessions = 0
         self.strands = 0
         self.cut = 0
@@ -34,6 +35,7 @@ class Agenda:
         self.failure: Exception | None = None
         self._waking = False
         self._session = session
+        self._started = started
         self._single = _Single(self)
         self._instants: array[int] = array("q")
         self._openings: Iterator[Opening] = iter(())
@@ -58,6 +60,11 @@ class Agenda:
     def now(self) -> int:
         """Give the instant, monotonic nanoseconds."""
         return time.monotonic_ns()
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Call back when the loop has dealt with what is at hand."""
+        assert self._loop is not None, "flows run between begin() and finish()"
+        self._loop.call_soon(callback)
 
     def launch(self, flow: Flow, ended: Callable[[int], None] | None = None) -> None:
         """Run a flow beside the others."""
@@ -145,6 +152,7 @@ class Agenda:
         self._waking = True
         try:
             self._start_what_is_due()
+            self._started()
         finally:
             self._waking = False
         self._set_timer()

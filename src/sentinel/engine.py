@@ -60,7 +60,9 @@ class Engine:
         self._limit_ns = lag_limit_ns(scenario.tightest_latency_ms())
         self._recorder = Recorder(series, self._limit_ns, columns=options.columns, listener=listener)
         users = Users(scenario.users, scenario.user_count)
-        self._agenda = Agenda(lambda opening, at_ns: self._player.arrive(opening, at_ns))
+        self._agenda = Agenda(
+            lambda opening, at_ns: self._player.arrive(opening, at_ns), lambda: self._sender.flush()
+        )
         self._sender = Sender(
             driver,
             self._recorder,

@@ -72,6 +72,7 @@ class Sender:
         self._columns = columns
         self._capture = capture
         self._waiting: deque[Call] = deque()
+        self._leaving: list[Call] = []
         self._errors: dict[tuple[str, str, int, str], list[int]] = {}
 
     def issue(self, call: Call) -> None:
@@ -80,17 +81,34 @@ class Sender:
             self.held_back += 1
             self._waiting.append(call)
             return
+        self._leave(call)
+
+    def _leave(self, call: Call) -> None:
         self.in_flight += 1
-        call.sent = time.monotonic_ns()
-        self._driver.send(call, call.done)
+        self._leaving.append(call)
+        if len(self._leaving) == 1:
+            self.agenda.soon(self.flush)
+
+    def flush(self) -> None:
+        """Send the calls that are ready.
+
+        One after another, once the answers at hand have been dealt with: taking turns with those would cost
+        both their place in the processor's caches, and wake the server for each of them.
+        """
+        if self.closed or not self._leaving:
+            return
+        leaving, self._leaving = self._leaving, []
+        try:
+            for call in leaving:
+                call.sent = time.monotonic_ns()
+                self._driver.send(call, call.done)
+        except Exception as error:
+            self.agenda.fail(error)
 
     def _release(self) -> None:
-        """Send held-back calls as far as there is room."""
-        while self._waiting and self.in_flight < self._max and not self.closed:
-            self.in_flight += 1
-            call = self._waiting.popleft()
-            call.sent = time.monotonic_ns()
-            self._driver.send(call, call.done)
+        """Let held-back calls leave as far as there is room."""
+        while self._waiting and self.in_flight < self._max:
+            self._leave(self._waiting.popleft())
 
     def answered(self, call: Call, response: Response) -> None:
         """Judge and record an answer, let the next call go, and resume the session."""
@@ -153,5 +171,5 @@ class Sender:
         return tuple(sorted(samples, key=lambda sample: -sample.count))
 
     def unsent(self) -> list[int]:
-        """Give the intended instants of the calls that are still held back."""
-        return [call.intended for call in self._waiting]
+        """Give the intended instants of the calls that never left."""
+        return [call.intended for call in (*self._leaving, *self._waiting)]
