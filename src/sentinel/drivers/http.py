@@ -161,9 +161,13 @@ class HttpDriver:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        answers, self._answers = self._answers, []
-        for done, response in answers:
-            done(response)
+        answers, self._answers = iter(self._answers), []
+        try:
+            for done, response in answers:
+                done(response)
+        finally:
+            for done, response in answers:  # whoever raised must not cost the others theirs
+                self.answered(done, response)
 
     def connection_free(self, connection: Connection) -> None:
         """Take back a connection that can carry another request."""

@@ -298,6 +298,23 @@ def test_bytes_nobody_asked_for_spoil_the_connection() -> None:
     against(talk, client)
 
 
+def test_one_who_fails_to_take_an_answer_does_not_cost_others_theirs() -> None:
+    async def client(driver: HttpDriver) -> None:
+        loop, problems = asyncio.get_running_loop(), []
+        loop.set_exception_handler(lambda _, context: problems.append(context["exception"]))
+        answer: asyncio.Future[Response] = loop.create_future()
+
+        def careless(response: Response) -> None:
+            raise ValueError("no hands free")
+
+        for done in (careless, careless, answer.set_result):
+            driver.answered(done, Response(200, [], b"", 0))
+        assert (await answer).status == 200
+        assert [str(problem) for problem in problems] == ["no hands free"] * 2
+
+    against(saying(OK), client)
+
+
 def test_a_connection_that_says_close_is_closed() -> None:
     async def client(driver: HttpDriver) -> None:
         for _ in range(2):
