@@ -154,13 +154,13 @@ def too_little(steps: tuple[LoadStep, ...]) -> str:
     if not steps:
         return "no load, or none with enough seconds and samples to tell a p95"
     lowest, highest = steps[0].offered, steps[-1].offered
-    if highest < SPREAD * lowest or len(steps) == 1:
-        return f"the load did not rise enough to look for one ({_span(lowest, highest)} requests/s)"
     if len(steps) < FEWEST_STEPS:
         return (
-            f"too few steps of load to tell ({len(steps)} of at least {FEWEST_STEPS}, each with "
-            f"{FEWEST_SECONDS} s and {FEWEST_SAMPLES} samples): let the load rise for longer"
+            f"too few steps of rising load to tell ({len(steps)} of at least {FEWEST_STEPS}, each of "
+            f"{FEWEST_SECONDS} s and {FEWEST_SAMPLES} samples)"
         )
+    if highest < SPREAD * lowest:
+        return f"the load did not rise enough to look for one ({_span(lowest, highest)} requests/s)"
     return ""
 
 

@@ -18,7 +18,8 @@ from sentinel.experiment_store import ExperimentStore
 from sentinel.judgement import judge_run
 from sentinel.record_file import read_record, write_record
 from sentinel.report.document import Report
-from sentinel.report.terminal import show, show_comparison, show_experiment, show_experiments, show_runs
+from sentinel.report.listing import show_experiments, show_runs
+from sentinel.report.terminal import show, show_comparison, show_experiment
 from sentinel.run import RunRecord
 from sentinel.segments import merge_records
 from sentinel.store import RunStore

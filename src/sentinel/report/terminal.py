@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -17,16 +16,16 @@ from sentinel.experiment import Experiment
 from sentinel.figures import Figures, by_second, latency, ms
 from sentinel.overhead import Overhead
 from sentinel.report.document import Report
+from sentinel.report.layout import laid_out, listed
 from sentinel.report.parts import promise_words
 from sentinel.report.restored import audit_of, costs_of
 from sentinel.report.said import errors_said, said
-from sentinel.store import RunSummary
 
 _COLOURS = {0: "green", 4: "yellow"}
 _MARKS = {"pass": "green", "fail": "bold red", "not judged": "yellow"}
 _WIDEST_SPARK = 60
-_ROOM_FOR_ERRORS = 96
 _ROOM_FOR_NAMES = 100
+_LONG_NAME = 16
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -43,11 +42,10 @@ def show(console: Console, report: Report) -> None:
         ),
     ]
     rows = [_row(phase.name, found) for phase, found in analysis.phases]
-    parts.append(_table(_FIGURES, [*rows, _row("whole run", analysis.total)], last_bold=True))
-    # Where names would be cut anywhere, the step goes on a line of its own.
-    between = "/" if console.width >= _ROOM_FOR_NAMES else "/\n  "
-    series = [_row(f"{name}{between}{step}", found) for (name, step), found in analysis.series.items()]
-    parts.append(_table(("application", *_FIGURES[1:]), series))
+    parts.append(laid_out(_FIGURES, [*rows, _row("whole run", analysis.total)], last_bold=True))
+    narrow = console.width < _ROOM_FOR_NAMES
+    series = [_row(_named(name, step, narrow), found) for (name, step), found in analysis.series.items()]
+    parts.append(laid_out(("application", *_FIGURES[1:]), series))
     parts += [_sparks(report, console.width), _said(report)]
     if report.audit is not None:
         parts.append(_audit(report.audit))
@@ -77,10 +75,10 @@ def show_experiment(console: Console, experiment: Experiment) -> None:
     """Print an audit or an overhead experiment with its verdict."""
     facts = f"{experiment.started_at[:19].replace('T', ' ')} UTC, {experiment.seconds:.0f} s, {experiment.id}"
     console.print(Text(f"{experiment.target}, {facts}", style="dim"))
-    if experiment.kind == "audit" and experiment.status == "complete":
+    if experiment.kind == "audit" and experiment.result:
         console.print(_audit(audit_of(experiment)))
         return
-    if experiment.status == "complete":
+    if experiment.result:
         costs, budget_us = costs_of(experiment)
         for cost in costs:
             console.print(f"\nat {cost.rate:,.0f} requests/s, half of them past the limiter")
@@ -88,22 +86,6 @@ def show_experiment(console: Console, experiment: Experiment) -> None:
     code = experiment.exit_code
     colour = "yellow" if code is None else _COLOURS.get(int(code), "red")
     console.print(Text(experiment.sentence, style=f"bold {colour}"))
-
-
-def show_experiments(console: Console, experiments: Sequence[Experiment]) -> None:
-    """Print a list of stored audits and overhead experiments, as given."""
-    rows = [
-        (
-            one.id,
-            one.target,
-            f"{one.requests:,}",
-            one.sentence.partition(":")[0].partition(" ")[0].lower() if one.result else one.status,
-            "–" if one.exit_code is None else str(int(one.exit_code)),
-        )
-        for one in experiments
-    ]
-    head = ("experiment", "of", "requests", "state", "exit")
-    console.print(_table(head, rows, text=2, fold=1))
 
 
 def show_comparison(console: Console, comparison: Comparison) -> None:
@@ -115,57 +97,19 @@ def show_comparison(console: Console, comparison: Comparison) -> None:
     console.print(Text(words if words.startswith(state) else f"{state}: {words}", style=f"bold {colour}"))
 
 
-def show_runs(console: Console, runs: Sequence[RunSummary]) -> None:
-    """Print a list of stored runs, as given; where it is narrow, without the errors' share."""
-    wide = console.width >= _ROOM_FOR_ERRORS
-    rows = [
-        (
-            run.id,
-            run.name,
-            f"{run.seconds} s",
-            f"{run.requests:,}",
-            ms(run.figures.get("p95_ms")),
-            *([f"{run.figures.get('error_rate') or 0:.2%}"] if wide else []),
-            "void" if run.void else run.status,
-            "–" if run.exit_code is None else str(run.exit_code),
-        )
-        for run in runs
-    ]
-    head = ("run", "scenario", "length", "requests", "p95 ms", *(["errors"] if wide else []), "state", "exit")
-    shown = _table(head, rows, text=2, fold=1)
-    console.print(shown if rows else Text("no runs yet; `sentinel run` makes one"))
-
-
 _FIGURES = ("phase", "requests", "served/s", "p50 ms", "p95 ms", "p99 ms", "errors", "refused")
+
+
+def _named(application: str, step: str, narrow: bool) -> str:
+    """Name a series; a long name is cut before its step rather than anywhere."""
+    long = narrow and len(application) + len(step) >= _LONG_NAME
+    return f"{application}/\n  {step}" if long else f"{application}/{step}"
 
 
 def _row(name: str, found: Figures) -> tuple[str, ...]:
     times = [ms(found.percentile(p).ms) for p in (50.0, 95.0, 99.0)]
     rates = (f"{found.error_rate:.2%}", f"{found.denied_rate:.2%}")
     return (name, f"{found.requests:,}", f"{found.throughput:,.1f}", *times, *rates)
-
-
-def _table(
-    head: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    last_bold: bool = False,
-    text: int = 1,
-    fold: int = 0,
-) -> Table:
-    """Lay out a table; the columns before `text` are words, those after it figures.
-
-    Where it is narrow the column `fold` takes several lines; a figure or a heading is never broken.
-    """
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    for number, title in enumerate(head):
-        side: Literal["left", "right"] = "left" if number < text else "right"
-        folds = number == fold
-        table.add_column(title, justify=side, overflow="fold" if folds else "ellipsis", no_wrap=not folds)
-    kept = list(rows)
-    for number, row in enumerate(kept):
-        table.add_row(*map(Text, row), style="bold" if last_bold and number == len(kept) - 1 else None)
-    return table
 
 
 def _checks(report: Report) -> Table:
@@ -230,13 +174,12 @@ def _medians(report: Report) -> list[float | None]:
     return [None if value is None else value / 1e6 for value in found]
 
 
-def _said(report: Report) -> Text:
-    lines = [*said(report), *errors_said(report.record.errors)]
-    return Text("\n" + "\n".join(f"• {line}" for line in lines) + "\n")
+def _said(report: Report) -> RenderableType:
+    return listed([*said(report), *errors_said(report.record.errors)])
 
 
 def _audit(result: AuditResult) -> RenderableType:
-    colour = {"kept": "green", "broken": "red", "void": "yellow"}[result.state]
+    colour = {"kept": "green", "broken": "red"}.get(result.state, "yellow")
     worst = [f"{a.key}: {a.statement}" for f in result.findings for a in f.accusations[:3]]
     reasons: dict[str, list[str]] = {}
     for item in result.left_out:
@@ -251,8 +194,8 @@ def _audit(result: AuditResult) -> RenderableType:
     ]
     head = ("act", "requests", "admitted", "refused", "excess", "wrong refusals")
     return Group(
-        _table(head, rows),
-        Text("\n".join(f"• {line}" for line in [*worst, *result.strength, *left]) + "\n"),
+        laid_out(head, rows),
+        listed([*worst, *result.strength, *left]),
         Panel(
             Text(result.sentence, style="bold"),
             title=f"audit: {promise_words(result.promise)}",
@@ -274,7 +217,7 @@ def _overhead(found: Sequence[Overhead], budget_us: float | None) -> Table:
         )
         for entry in found
     ]
-    return _table(head, rows)
+    return laid_out(head, rows)
 
 
 def _comparison(comparison: Comparison) -> RenderableType:
@@ -287,4 +230,4 @@ def _changes(comparison: Comparison) -> Table:
         for c in comparison.changes
     ]
     head = ("figure", "now", "usually", "worse by", "runs before", "state")
-    return _table(head, rows)
+    return laid_out(head, rows)

@@ -11,27 +11,30 @@ import pytest
 from rich.console import Console
 
 from sentinel.audit import AuditResult
-from sentinel.cost import Cost, conclude
+from sentinel.checks import check, parse_criteria
+from sentinel.cost import Cost
+from sentinel.cost import conclude as conclude_costs
 from sentinel.errors import RecordError
 from sentinel.exit_codes import ExitCode
 from sentinel.experiment import Experiment
 from sentinel.report.cases import Case, audit_cases, run_cases
-from sentinel.report.document import Report
+from sentinel.report.document import Report, document
 from sentinel.report.experiment_forms import experiment_junit, experiment_markdown
 from sentinel.report.junit_xml import junit
+from sentinel.report.listing import show_experiments, show_runs
 from sentinel.report.markdown import audit_markdown, markdown
+from sentinel.report.page import page
 from sentinel.report.restored import audit_of, costs_of
 from sentinel.report.terminal import (
     show,
     show_audit,
     show_comparison,
     show_experiment,
-    show_experiments,
     show_overhead,
-    show_runs,
 )
-from sentinel.run import ErrorSample
+from sentinel.run import ErrorSample, RunRecord
 from sentinel.store import RunSummary
+from sentinel.verdict import conclude
 
 
 def printed(draw: object, *arguments: object, width: int = 100) -> str:
@@ -93,6 +96,59 @@ def test_the_terminal_ends_with_the_verdict_and_fits_narrow_and_wide(report: Rep
         assert text.index("ramp-up") < text.index("audit:") < text.index("FAILED")
         assert "evil </script><b>|*name*" in text
     assert "▁" in text and "█" in text
+
+
+def test_no_heading_or_figure_is_broken_at_80_columns_and_no_end_of_a_run_cut_off(
+    bent_run: RunRecord,
+) -> None:
+    names = [replace(tick, application="a-name-of-many-letters") for tick in bent_run.ticks]
+    text = printed(show, Report.of(replace(bent_run, ticks=tuple(names))), width=80)
+    heads = [line.split() for line in text.splitlines() if "served/s" in line]
+    assert [head[0] for head in heads] == ["phase", "application"]
+    assert all(head[1:4] == ["requests", "served/s", "p50"] and head[-1] == "refused" for head in heads)
+    assert "a-name-of-many-letters/" in text and "  comments" in text
+    planned, answered, p50 = (line for line in text.splitlines() if " up to " in line)
+    assert all(line.rindex("up to") > 60 and "…" not in line for line in (planned, answered, p50))
+
+
+def test_what_was_not_judged_is_shown_so_in_every_form(bent_run: RunRecord) -> None:
+    partial = replace(bent_run, status="partial", counters={"left_behind": 3, "cleaned": 1})
+    checks = check(partial, parse_criteria(["p95 < 9 s"]))
+    report = Report.of(partial, conclude(partial, checks))
+    for text in (printed(show, report), markdown(report), page(report)):
+        assert "not judged" in text and "PARTIAL" in text and "stopped after 100 of 100 s" in text
+        assert "3 of 4 things that the run created" in text and "lag: median" in text.replace("Lag", "lag")
+    cases = {case.name: case.status for case in run_cases(report)}
+    assert cases == {"is valid": "passed", "ran to its end": "failed", "p95 < 9000 ms": "skipped"}
+    assert document(report)["checks"][0]["state"] == "not judged"  # type: ignore[index,call-overload]
+
+
+def test_markdown_says_which_errors_and_what_the_bottleneck_is(report: Report) -> None:
+    text = markdown(report)
+    assert "- bottleneck: " in text and "- status: operational" in text
+    assert "- 7 × auth-flow/token: 500 Internal Server Error" in text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_the_history_breaks_no_heading(width: int) -> None:
+    run = RunSummary(
+        id="20260102-030405-abcdef",
+        name="launch-day",
+        started_at="2026-01-02T03:04:05+00:00",
+        status="complete",
+        void=False,
+        seconds=3_000,
+        requests=1_234_567,
+        plan_hash="p",
+        host_hash="h",
+        figures={"p95_ms": 12.0, "error_rate": 0.1},
+        exit_code=0,
+    )
+    text = printed(show_runs, [run], width=width)
+    (head,) = (line.split() for line in text.splitlines() if line.strip().startswith("run"))
+    if width > 40:
+        assert {"run", "scenario", "length", "state", "exit"} <= set(head) and "launch-day" in text
+    assert not {"…", "scena", "lengt", "reque"} & set(head), head
 
 
 def test_markup_in_a_servers_answer_is_not_obeyed(report: Report) -> None:
@@ -157,5 +213,5 @@ def test_every_form_of_a_kept_experiment_says_its_verdict(
 
 
 def test_an_overhead_that_measured_too_little_is_void() -> None:
-    code, sentence = conclude([Cost(100.0, (), 7, 7)], 5_000.0)
+    code, sentence = conclude_costs([Cost(100.0, (), 7, 7)], 5_000.0)
     assert code is ExitCode.VOID and sentence.startswith("VOID") and "7 had no usable answer" in sentence
