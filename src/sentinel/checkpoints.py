@@ -64,6 +64,7 @@ class Checkpoints:
             users=tuple(beat[2] for beat in beats),
             in_flight=tuple(beat[3] for beat in beats),
             ticks=tuple(tick for key, tick in sorted(self._ticks.items()) if key[0] < seconds),
+            present=self._record.present[:seconds],
             counters={**report.counters, "checkpoint": 1},
         )
 

@@ -99,6 +99,7 @@ class RunRecord:
     generator_cpu: per second, share of one core used by the sending thread (0 .. 1).
     others_cpu: per second, share of the whole machine used by other processes, the server among them (0 ..
     1). users: per second, mean number of sessions under way; in_flight: mean number of unanswered requests.
+    present: per second, how many users the load wanted, if it is one of users; else empty.
     ticks: all series, per second. phases: named stretches. errors: samples, at most a few dozen.
     counters: other counts, such as "retries" (idle connections dropped under a request) or "unsent".
     """
@@ -119,6 +120,7 @@ class RunRecord:
     others_cpu: tuple[float, ...] = ()
     users: tuple[float, ...] = ()
     in_flight: tuple[float, ...] = ()
+    present: tuple[float, ...] = ()
     ticks: tuple[Tick, ...] = ()
     phases: tuple[Phase, ...] = ()
     errors: tuple[ErrorSample, ...] = ()
@@ -165,6 +167,7 @@ class RunRecord:
             "others_cpu": list(self.others_cpu),
             "users": list(self.users),
             "in_flight": list(self.in_flight),
+            "present": list(self.present),
             "ticks": [tick_to_list(tick) for tick in self.ticks],
             "phases": [[phase.name, phase.start_s, phase.end_s] for phase in self.phases],
             "errors": [[e.second, e.application, e.step, e.status, e.message, e.count] for e in self.errors],
@@ -205,6 +208,7 @@ class RunRecord:
             others_cpu=tuple(cast("list[float]", data["others_cpu"])),
             users=tuple(cast("list[float]", data["users"])),
             in_flight=tuple(cast("list[float]", data["in_flight"])),
+            present=tuple(cast("list[float]", data.get("present", []))),
             ticks=tuple(tick_from_list(row) for row in cast("list[list[Json]]", data["ticks"])),
             phases=tuple(Phase(*row) for row in cast("list[tuple[str, float, float]]", data["phases"])),
             errors=tuple(

@@ -130,6 +130,16 @@ class Scenario:
         """Give the number of virtual users."""
         return self.users.count or max(1, round(self.concurrency))
 
+    def present(self, seconds: int) -> tuple[float, ...]:
+        """Give the users that the load wants in each of so many seconds; none if it is in sessions/s."""
+        if self.unit != "users":
+            return ()
+        load = self.load
+        halves = (min(second + 0.5, load.duration_s) for second in range(seconds))
+        return tuple(
+            load.rate_at(at) if second < load.duration_s else 0.0 for second, at in enumerate(halves)
+        )
+
     def application(self, name: str) -> Application:
         """Find an application by name; raise ConfigurationError for unknown ones."""
         for application in self.applications:

@@ -48,6 +48,7 @@ def merge_records(records: Sequence[RunRecord]) -> RunRecord:
         others_cpu=_highest(record.others_cpu for record in ordered),
         users=_totals(record.users for record in ordered),
         in_flight=_totals(record.in_flight for record in ordered),
+        present=max((record.present for record in ordered), key=len),
         ticks=tuple(ticks[key] for key in sorted(ticks)),
         errors=_errors(ordered),
         counters=_counters(ordered),

@@ -60,6 +60,7 @@ def make_record(
         others_cpu=tuple(beat[1] for beat in beats),
         users=tuple(beat[2] for beat in beats),
         in_flight=tuple(beat[3] for beat in beats),
+        present=scenario.present(seconds),
         ticks=tuple(recorder.tick(at, code, *pair) for (at, code), pair in sorted(totals.ticks.items())),
         phases=scenario.load.phases(),
         errors=errors,

@@ -28,6 +28,7 @@ def record() -> RunRecord:
         others_cpu=(0.1, 0.2),
         users=(1.5, 2.0),
         in_flight=(1.0, 0.5),
+        present=(20.0, 10.0),
         ticks=(
             Tick(0, "blog-list", "list", "ok", Histogram([1000, 2000, 3000]), Histogram([900, 1900, 2900])),
             Tick(1, "blog-list", "list", "denied", Histogram([500]), Histogram([400])),

@@ -72,6 +72,15 @@ def test_scale_shrinks_users_time_waits_and_the_throughput_demanded() -> None:
     assert shipped("default-mix").scaled(0.1).application("post-write").steps[0].repeat == Repeat(3, 3.0, 0.5)
 
 
+def test_a_load_of_users_tells_how_many_it_wants_in_every_second() -> None:
+    load = 'profile = "ramp"\nrate = 100\nduration_s = 10'
+    ramp = parse_scenario(f'[scenario]\nunit = "users"\n[load]\n{load}\n[mix]\nblog-list = 1')
+    wanted = ramp.present(12)
+    assert len(wanted) == 12 and wanted[10:] == (0.0, 0.0), "the load is over after ten seconds"
+    assert wanted[:5] == pytest.approx((12.5, 37.5, 62.5, 87.5, 100)), "up within four seconds"
+    assert scenario().present(5) == (), "sessions per second are no users"
+
+
 def test_the_plan_hash_changes_with_anything_in_the_plan() -> None:
     hashes = {
         plan_hash(entry.snapshot())

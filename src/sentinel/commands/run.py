@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import replace
 from datetime import UTC, datetime
+from math import ceil
 from pathlib import Path
 
 import click
@@ -186,6 +187,7 @@ def _blank(plan: Scenario, settings: Options) -> RunRecord:
         model=plan.model,
         status="partial",
         phases=plan.load.phases(),
+        present=plan.present(ceil(plan.load.duration_s)),
     )
 
 

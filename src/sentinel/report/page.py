@@ -20,6 +20,7 @@ _RESPONSE_HINT = (
     "From the intended instant to the answer, called-for refusals apart; each percentile over as few seconds "
     "as it needs, at most three to either side."
 )
+_LOAD_HINT = "Requests planned and answered; users that the load wanted, sessions that were under way."
 _HEAT_HINT = "Requests by second and response time; the stronger the more, on a logarithmic scale."
 _KNEE_HINT = "The p95 by offered load up to the end of the peak, with its interval, and what was completed."
 _HEAD = ("", "requests", "served/s", "p50 ms", "p95 ms", "p99 ms", "p99.9 ms", "max ms", "errors", "refused")
@@ -58,9 +59,7 @@ def _body(report: Report, name: str) -> str:
             _said(report),
             _checks(report),
             _chart("Response time", "response", _RESPONSE_HINT),
-            _chart(
-                "Load", "load", "What was planned, what was answered, and how many sessions were under way."
-            ),
+            _chart("Load", "load", _LOAD_HINT),
             _chart("Where the time went", "heat", _HEAT_HINT, scale=True),
             _steps(report),
             _figures_tables(report),

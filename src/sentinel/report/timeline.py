@@ -30,12 +30,14 @@ def timeline(record: RunRecord) -> JsonObject:
     percentiles: dict[str, list[Json]] = {
         f"p{p}_ms": [_around(times, second, p) for second in range(len(times))] for p in (50, 95, 99)
     }
+    wanted: list[Json] = [*record.present, *[None] * record.seconds]
     return {
         "planned": list(record.planned),
         "sent": list(record.sent),
         "done": list(record.done),
         "users": list(record.users),
         "in_flight": list(record.in_flight),
+        "planned_users": wanted[: record.seconds],
         "generator_cpu": list(record.generator_cpu),
         "others_cpu": list(record.others_cpu),
         "lag_p99_ms": [_around(record.lag, second, 99) for second in range(len(record.lag))],

@@ -88,6 +88,13 @@ def test_every_second_and_every_request_is_in_it(report: Report) -> None:
     assert served + sum(written["timeline"]["denied"]) == written["total"]["requests"]
 
 
+def test_users_are_listed_where_the_load_is_one_of_users(bent_run: RunRecord) -> None:
+    assert set(document(Report.of(bent_run))["timeline"]["planned_users"]) == {None}  # type: ignore[index,call-overload,arg-type]
+    run = replace(bent_run, present=(20.0, 40.0))
+    listed: Any = document(Report.of(run))["timeline"]
+    assert listed["planned_users"][:3] == [20.0, 40.0, None] and len(listed["planned_users"]) == run.seconds
+
+
 def test_what_cannot_be_known_is_null_and_never_nan(report: Report) -> None:
     text = to_json({"a": float("nan"), "b": [float("inf")], "c": 1.5})
     assert json.loads(text) == {"a": None, "b": [None], "c": 1.5}

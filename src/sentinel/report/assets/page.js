@@ -146,9 +146,10 @@
   };
 
   const load = () => {
+    const wanted = t.planned_users.some((users) => users != null);
     const failed = t.error.map((count, second) => count + t.shed[second]);
     draw("load", {
-      data: [seconds, t.planned, t.done, t.denied, failed, t.users], height: 230, cursor: { sync: { key: sync.key } },
+      data: [seconds, t.planned, t.done, t.denied, failed, t.planned_users, t.users], height: 230, cursor: { sync: { key: sync.key } },
       scales: { y: { range: (_, low, high) => [0, high * 1.08 || 1] }, users: { range: (_, low, high) => [0, Math.max(high, 1) * 1.08] } },
       axes: [
         axis({ scale: "y", size: 50, values: (_, ticks) => ticks.map(short) }),
@@ -159,6 +160,7 @@
         { label: "answered/s", color: "--c4", width: 2, format: short },
         { label: "refused/s", color: "--c2", format: short },
         { label: "failed/s", color: "--bad", format: short },
+        { label: "users", color: "--c3", scale: "users", dash: [5, 4], format: short, more: { show: wanted } },
         { label: "sessions under way", color: "--c5", scale: "users", format: short },
       ],
     });
