@@ -6,25 +6,22 @@ business.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, floor
-from typing import Literal
 
 from sentinel.announcements import retry_after
 from sentinel.audit_plan import Act, AuditPlan, LeftOut
+from sentinel.audit_words import LATE_MS, Facts, State, lateness, sentence, skipped, strength
 from sentinel.exit_codes import ExitCode
 from sentinel.findings import Finding
 from sentinel.observations import ADMITTED, REFUSED, UNKNOWN, Observation, Observations
 from sentinel.oracle import over_admission, wrong_refusal
-from sentinel.promise import ClockTrust, Promise, Window, settled_ns
+from sentinel.promise import ClockTrust, Promise, settled_ns
 
-State = Literal["kept", "broken", "void"]
 Row = tuple[str, str, Observation]  # act, key, what was seen
 
 MOST_UNKNOWN = 0.05
-LATE_MS = 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +29,8 @@ class ActResult:
     """Hold what one act met and what it proves.
 
     `late_ms` is the 99th percentile of how late its requests were sent: behind its plan, an act is not
-    quite the traffic it is named for. Proofs do not suffer, they rest on what was sent.
+    quite the traffic it is named for. Proofs do not suffer, they rest on what was sent. `waits_skipped`: the
+    limiter was handed a clock that skips the waits, so that hours passed in seconds.
     """
 
     name: str
@@ -44,6 +42,7 @@ class ActResult:
     excess: int
     wrong_refusals: int
     late_ms: float
+    waits_skipped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +50,9 @@ class AuditResult:
     """State what an audit proved.
 
     `state` is "kept" when nothing was proven against the promise although it was tested, "broken" when
-    something was, "void" when the audit cannot know. `strength` says in sentences how small a fault would
-    have been proven.
+    something was, "void" when the audit cannot know, "partial" when it was stopped before anything was.
+    `strength` says in sentences how small a fault would have been proven. `unusable` counts, by status (0: no
+    answer), the answers that do not tell whether the limiter let a request through.
     """
 
     promise: Promise
@@ -65,6 +65,8 @@ class AuditResult:
     control_refused: bool
     sentence: str
     strength: tuple[str, ...]
+    unusable: tuple[tuple[int, int], ...] = ()
+    stopped: bool = False
 
     @property
     def excess(self) -> int:
@@ -79,8 +81,8 @@ class AuditResult:
     @property
     def exit_code(self) -> ExitCode:
         """Return what the command should exit with."""
-        codes = {"kept": ExitCode.PASS, "broken": ExitCode.CHECK_FAILED, "void": ExitCode.VOID}
-        return codes[self.state]
+        codes = {"kept": ExitCode.PASS, "broken": ExitCode.CHECK_FAILED}
+        return codes.get(self.state, ExitCode.VOID)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -93,43 +95,77 @@ def evaluate(
     clock: ClockTrust | None = None,
     judge_refusals: bool = True,
     fresh: bool = True,
+    skipping: tuple[AuditPlan, Sequence[Row]] | None = None,
+    stopped: bool = False,
+    needed_s: int | None = None,
 ) -> AuditResult:
     """Judge what an audit saw.
 
     Set `judge_refusals` to False where penalties or other limits may refuse as well: a refusal is then no
-    proof of anything. Set `fresh` to False where keys may have been used before.
+    proof of anything. Set `fresh` to False where keys may have been used before. `skipping` is what was sent
+    by a clock that skips waits, of the acts the plan has no room for. `stopped` says that the rows are not
+    all there would have been, `needed_s` how many seconds would have room for what was left out.
     """
-    trust = clock or ClockTrust()
-    seen = _columns(rows)
-    over = over_admission(seen, plan.promise, trust)
-    wrong = wrong_refusal(seen, plan.promise, trust, fresh=fresh) if judge_refusals else None
-    again = retry_after(seen, trust, settled_ns=settled_ns(plan.promise))
-    by_act: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        by_act[row[0]].append(row)
-    begun = _begun(plan, by_act)
-    judged = judge_refusals and fresh
-    acts = tuple(_act_result(act, by_act[act.name], plan.promise, trust, judged, begun) for act in plan.acts)
+    trust, promise = clock or ClockTrust(), plan.promise
+    passes = [(plan, rows), *([skipping] if skipping is not None else [])]
+    seen = _columns([row for _, some in passes for row in some])
+    over = over_admission(seen, promise, trust)
+    wrong = wrong_refusal(seen, promise, trust, fresh=fresh) if judge_refusals else None
+    again = retry_after(seen, trust, settled_ns=settled_ns(promise))
+    acts: list[ActResult] = []
+    for number, (planned, sent) in enumerate(passes):
+        acts += _act_results(planned, sent, trust, judge_refusals and fresh, waits_skipped=number > 0)
     controls = [act for act in acts if act.name == "control"]
-    control_refused = any(act.refused for act in controls)
-    findings = [finding for finding in (over, wrong, again) if finding is not None]
-    state: State = "kept"
-    if any(not finding.held for finding in findings):
-        state = "broken"
-    elif not control_refused or seen.count(UNKNOWN) > MOST_UNKNOWN * len(seen):
-        state = "void"
+    facts = Facts(
+        promise,
+        seen,
+        tuple(finding for finding in (over, wrong, again) if finding is not None),
+        control=bool(controls),
+        control_refused=any(act.refused for act in controls),
+        unusable=_unusable(passes),
+        tested=tuple(act.name for act in acts if act.requests),
+        skipped=sum(act.waits_skipped and act.requests > 0 for act in acts),
+        left_out=passes[-1][0].left_out,
+        stopped=stopped,
+        needed_s=needed_s,
+    )
+    state = _state(facts)
     return AuditResult(
-        plan.promise,
+        promise,
         state,
         over,
         wrong,
         again,
-        acts,
-        plan.left_out,
-        control_refused,
-        _sentence(state, seen, findings, bool(controls), control_refused),
-        (*_strength(plan.promise, seen, over, wrong, again), *_lateness(acts)),
+        tuple(acts),
+        facts.left_out,
+        facts.control_refused,
+        sentence(state, facts),
+        (
+            *strength(promise, seen, over, wrong, again),
+            *_lateness(acts),
+            *skipped([act.name for act in acts if act.waits_skipped]),
+        ),
+        facts.unusable,
+        stopped,
     )
+
+
+def _state(facts: Facts) -> State:
+    if any(not finding.held for finding in facts.findings):
+        return "broken"
+    if facts.stopped:
+        return "partial"
+    too_many = facts.seen.count(UNKNOWN) > MOST_UNKNOWN * len(facts.seen)
+    return "void" if too_many or not facts.control_refused or not facts.decisive else "kept"
+
+
+def _unusable(passes: Sequence[tuple[AuditPlan, Sequence[Row]]]) -> tuple[tuple[int, int], ...]:
+    """Count the answers that tell nothing, by status, most frequent first."""
+    planned = {act.name for plan, _ in passes for act in plan.acts}
+    counts = Counter(
+        seen.status for _, rows in passes for act, _, seen in rows if seen.admitted is None and act in planned
+    )
+    return tuple(counts.most_common())
 
 
 def _columns(rows: Sequence[Row]) -> Observations:
@@ -150,93 +186,33 @@ def _behind(act: Act, rows: list[Row]) -> list[int]:
     return [at - planned for at, (planned, _) in zip(sent, act.sends, strict=False)]
 
 
-def _act_result(
-    act: Act, rows: list[Row], promise: Promise, clock: ClockTrust, refusals: bool, begun: int
-) -> ActResult:
-    seen = _columns(rows)
-    behind = sorted(_behind(act, rows))
-    return ActResult(
-        act.name,
-        act.finds,
-        len(seen),
-        seen.count(ADMITTED),
-        seen.count(REFUSED),
-        seen.count(UNKNOWN),
-        over_admission(seen, promise, clock).proven,
-        wrong_refusal(seen, promise, clock).proven if refusals else 0,
-        (behind[len(behind) * 99 // 100] - begun) / 1e6 if behind else 0.0,
-    )
-
-
-_FAULTS: Mapping[str, str] = {
-    "over-admission": "requests admitted over the limit",
-    "wrong-refusal": "requests refused that were owed an admission",
-    "retry-after": "Retry-After answers that did not hold",
-    "lost-penalty": "admissions inside a block",
-}
-
-
-def _sentence(
-    state: State, seen: Observations, findings: Sequence[Finding], control: bool, control_refused: bool
-) -> str:
-    total = f"{len(seen)} requests, {seen.count(REFUSED)} refused"
-    if state == "broken":
-        faults = ", ".join(f"{f.proven} {_FAULTS[f.proof]}" for f in findings if not f.held)
-        return f"BROKEN: proven are {faults} ({total})"
-    if state == "void":
-        if not control:
-            return f"VOID: the positive control did not fit, so nothing is known to be limited ({total})"
-        if not control_refused:
-            return f"VOID: the positive control was not refused, so nothing was limited ({total})"
-        return f"VOID: {seen.count(UNKNOWN)} of {len(seen)} requests had no usable answer"
-    return f"KEPT: nothing proven against the limit ({total})"
-
-
-def _strength(
-    promise: Promise, seen: Observations, over: Finding, wrong: Finding | None, again: Finding
-) -> tuple[str, ...]:
-    lines = []
-    if over.blind is not None:
-        least = floor(over.blind) + 1
-        lines.append(
-            f"over-admission: an excess of {least} or more in the tightest interval would have been proven"
+def _act_results(
+    plan: AuditPlan, rows: Sequence[Row], clock: ClockTrust, refusals: bool, *, waits_skipped: bool
+) -> list[ActResult]:
+    by_act: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_act[row[0]].append(row)
+    begun = _begun(plan, by_act)
+    found = []
+    for act in plan.acts:
+        seen, behind = _columns(by_act[act.name]), sorted(_behind(act, by_act[act.name]))
+        found.append(
+            ActResult(
+                act.name,
+                act.finds,
+                len(seen),
+                seen.count(ADMITTED),
+                seen.count(REFUSED),
+                seen.count(UNKNOWN),
+                over_admission(seen, plan.promise, clock).proven,
+                wrong_refusal(seen, plan.promise, clock).proven if refusals else 0,
+                (behind[len(behind) * 99 // 100] - begun) / 1e6 if behind else 0.0,
+                waits_skipped,
+            )
         )
-        slack = _rate_slack(promise, seen, over.blind)
-        if slack is not None:
-            lines.append(f"over-admission: so would a rate {slack:.2%} too high through the longest act")
-    if wrong is None:
-        lines.append("wrong refusals: not judged, other limits or penalties may have refused as well")
-    elif wrong.blind is None:
-        lines.append("wrong refusals: nothing was refused, so nothing could be proven")
-    else:
-        lines.append(
-            f"wrong refusals: {wrong.examined} refusals judged; the sharpest would have proven a limit "
-            f"{max(1, ceil(wrong.blind * 100)) / 100:.2f} requests or more too low"
-        )
-    if again.examined:
-        held = again.examined - again.proven
-        lines.append(f"Retry-After: waited for {again.examined} times, then admitted {held} times")
-    else:
-        lines.append("Retry-After: not tested, no refusal could be waited for with nothing else under way")
-    return tuple(lines)
+    return found
 
 
-def _lateness(acts: tuple[ActResult, ...]) -> tuple[str, ...]:
-    late = [act for act in acts if act.late_ms > LATE_MS]
-    if not late:
-        return ()
-    worst = max(late, key=lambda act: act.late_ms)
-    names = ", ".join(act.name for act in late)
-    words = "the proofs hold, but this traffic was not quite what it is named for"
-    return (f"sender: late by up to {worst.late_ms:.0f} ms in {names}; {words}",)
-
-
-def _rate_slack(promise: Promise, seen: Observations, blind: float) -> float | None:
-    """Return the relative error of the rate that the longest stretch of one key would have shown."""
-    admitted = seen.where(seen.outcome == ADMITTED)
-    spans = (int(rows.done_ns.max() - rows.sent_ns.min()) for _, rows in admitted.by_key())
-    stretch_us = max(spans, default=0) / 1e3
-    if isinstance(promise, Window) and stretch_us < promise.period_us:
-        return None
-    promised = promise.limit * stretch_us / promise.period_us
-    return (blind + 1) / promised if promised > 10 else None
+def _lateness(acts: Sequence[ActResult]) -> tuple[str, ...]:
+    late = {act.name: act.late_ms for act in acts if act.late_ms > LATE_MS}
+    return lateness(late) if late else ()

@@ -9,15 +9,37 @@ rate or number of requests is left out by name and reason, never silently. Nothi
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from math import ceil
 
 from sentinel.audit_stage import CROWD, TAIL_S, Act, AuditPlan, LeftOut, Stage, capacity_of
 from sentinel.errors import check_range
 from sentinel.promise import Promise, Window
 
-__all__ = ["CROWD", "SHARES", "Act", "AuditPlan", "LeftOut", "capacity_of", "plan_audit"]
+__all__ = [
+    "BACK_AND_FORTH",
+    "BOUNDARIES",
+    "CROWD",
+    "ENDLESS_S",
+    "SHARES",
+    "Act",
+    "AuditPlan",
+    "LeftOut",
+    "capacity_of",
+    "plan_audit",
+    "seconds_needed",
+]
 
 SHARES = (0.5, 0.95, 1.0, 1.05, 1.5, 4.0)
+LONGEST_S = 3_600.0
+_BUDGETS_S = (5, 10, 20, 30, 60, 120, 300, 600, 900, 1_200, 1_800, 2_700, 3_600)
+ENDLESS_S = 1e9  # the time allowed where waits cost nothing
+BOUNDARIES = ("boundary-first", "boundary-clock")
+BACK_AND_FORTH = (
+    *BOUNDARIES,
+    "idle-then-burst",
+    *(f"steady-{share}-{spacing}" for share in (105, 150, 400) for spacing in ("even", "poisson")),
+)
 _STEADY_S = 4.0
 
 
@@ -30,13 +52,14 @@ def plan_audit(
     seed: int = 0,
     wall_s: float = 0.0,
     single_key: str | None = None,
+    only: Collection[str] | None = None,
 ) -> AuditPlan:
     """Choose the acts that fit.
 
-    `budget_s` is the time allowed (2 to 3,600 seconds), `max_rate` what the sender may send per second,
-    `wall_s` the wall clock at the start, for windows that begin with the clock's. With `single_key` the
-    target tells callers apart no further: all acts use that key, one after the other, with a full recovery
-    between them.
+    `budget_s` is the time allowed (2 seconds to 3,600, or ENDLESS_S), `max_rate` what the sender may send per
+    second, `wall_s` the wall clock at the start, for windows that begin with the clock's. With `single_key`
+    the target tells callers apart no further: all acts use that key, one after the other, with a full
+    recovery between them. With `only` the other acts are not thought of.
 
     >>> plan = plan_audit(Window(5, 300_000_000, 60), budget_s=20)
     >>> [act.name for act in plan.acts]
@@ -44,11 +67,12 @@ def plan_audit(
     >>> plan.left_out[-1].reason
     'two windows take 600 s; the time allowed is 20 s'
     """
-    check_range("budget", budget_s, 2, 3_600, "s")
+    if budget_s != ENDLESS_S:
+        check_range("budget", budget_s, 2, LONGEST_S, "s")
     check_range("max_rate", max_rate, 1, 1_000_000, "requests/s")
     check_range("max_requests", max_requests, 10, 10_000_000, "requests")
     held_s = promise.held_us / 1e6 if isinstance(promise, Window) else promise.burst * promise.wait_us / 1e6
-    stage = Stage(promise, budget_s, max_rate, max_requests, single_key, held_s + 0.1)
+    stage = Stage(promise, budget_s, max_rate, max_requests, single_key, held_s + 0.1, only)
     rng = random.Random(seed)
     _control(stage)
     _barrier(stage)
@@ -63,6 +87,38 @@ def plan_audit(
     return AuditPlan(
         promise, acts, tuple(stage.left_out), max((a.starts_s + a.lasts_s for a in acts), default=0.0)
     )
+
+
+def seconds_needed(
+    promise: Promise,
+    left_out: Collection[str],
+    *,
+    max_rate: float = 2_000.0,
+    max_requests: int = 100_000,
+    single_key: str | None = None,
+    skipping_per_s: int = 0,
+) -> int | None:
+    """Give the shortest of some budgets, in seconds, that has room for all acts named that any has room for.
+
+    None where no budget of at most an hour adds one. `skipping_per_s`: what has no room can be made with its
+    waits skipped in the time left over, at so many requests per second.
+
+    >>> seconds_needed(Window(5, 300_000_000, 60), {"boundary-first", "boundary-clock"})
+    900
+    """
+    fewest, found = len(left_out), None
+    options = {"max_rate": max_rate, "single_key": single_key}
+    for budget_s in _BUDGETS_S:
+        plan = plan_audit(promise, budget_s=budget_s, max_requests=max_requests, **options)  # type: ignore[arg-type]
+        missing = {left.name for left in plan.left_out}
+        if missing and skipping_per_s:
+            most = max(10, min(max_requests, round((budget_s - plan.seconds) * skipping_per_s)))
+            plan = plan_audit(promise, budget_s=ENDLESS_S, max_requests=most, only=missing, **options)  # type: ignore[arg-type]
+            missing = {left.name for left in plan.left_out}
+        lacking = len(missing.intersection(left_out))
+        if lacking < fewest:
+            fewest, found = lacking, budget_s
+    return found
 
 
 def _burst(count: int, key: str, stage: Stage, start_s: float = 0.0) -> list[tuple[float, str]]:
@@ -157,7 +213,7 @@ def _boundaries(stage: Stage, wall_s: float) -> None:
     spread = capacity / stage.max_rate
     finds = "a fixed window, which admits twice the limit around its boundary"
     if spread > 0.45 * period_s:
-        for name in ("boundary-first", "boundary-clock"):
+        for name in BOUNDARIES:
             stage.leave_out(
                 name, f"{capacity} requests at {stage.max_rate:g}/s do not fit into half a period"
             )

@@ -16,6 +16,7 @@ from sentinel.promise import settled_ns
 
 Send = Callable[[str], Awaitable[Observation]]
 _IN_FLIGHT = 2_000
+_PATIENCE_S = 2.0  # for answers that are under way when an audit is stopped
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -33,55 +34,130 @@ async def run_audit(
     clock: Callable[[], int] = time.monotonic_ns,
     wake: Callable[[int], Awaitable[None]] = _sleep_until,
     progress: Callable[[int, int], None] | None = None,
+    stop: asyncio.Event | None = None,
+    begins_ns: int | None = None,
 ) -> tuple[Row, ...]:
     """Send a plan's traffic and return every observation with its act and key.
 
     Keys are `key_prefix` + the plan's: give a fresh prefix per audit, so that no key has been seen before.
     `wake` sleeps until an instant of `clock` (nanoseconds), which the observations are timed by too;
-    `progress` is told (done, planned).
+    `progress` is told (done, planned). Once `stop` is set nothing more is sent; what is under way is waited
+    for shortly, then it counts as unknown. The plan's zero is at `begins_ns` of the clock, or at once.
     """
-    rows: list[Row] = []
-    begun = clock() + 50_000_000
-    planned = plan.requests
-    under_way: set[asyncio.Task[None]] = set()
+    begun = clock() + 50_000_000 if begins_ns is None else begins_ns
+    sending = _Sending(plan, send, key_prefix, clock, wake, progress, begun)
+    traffic = asyncio.ensure_future(sending.all_of_it())
+    if stop is not None:
+        stopped = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({traffic, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not traffic.done():
+            traffic.cancel()
+            await asyncio.wait({traffic})
+            await sending.let_go()
+            return tuple(sending.rows)
+    await traffic
+    return tuple(sending.rows)
 
-    async def one(act: str, key: str) -> Observation:
-        seen = await send(key_prefix + key)
-        rows.append((act, key, seen))
-        if progress is not None:
-            progress(len(rows), planned)
+
+class _Sending:
+    """One audit's requests, sent when they are due."""
+
+    def __init__(
+        self,
+        plan: AuditPlan,
+        send: Send,
+        key_prefix: str,
+        clock: Callable[[], int],
+        wake: Callable[[int], Awaitable[None]],
+        progress: Callable[[int, int], None] | None,
+        begun: int,
+    ) -> None:
+        self.rows: list[Row] = []
+        self._plan = plan
+        self._send = send
+        self._prefix = key_prefix
+        self._clock = clock
+        self._wake = wake
+        self._progress = progress
+        self._begun = begun
+        self._planned = plan.requests
+        self._under_way: set[asyncio.Task[Observation]] = set()
+        self._error: BaseException | None = None
+
+    async def all_of_it(self) -> None:
+        """Send everything and wait for every answer."""
+        obedient = [
+            asyncio.ensure_future(self._obey(act, key)) for act in self._plan.acts for key in act.obey
+        ]
+        try:
+            await self._play()
+            while self._under_way:
+                await asyncio.wait(self._under_way)
+            await asyncio.gather(*obedient)
+            if self._error is not None:
+                raise self._error
+        finally:
+            for task in obedient:
+                task.cancel()
+
+    async def let_go(self) -> None:
+        """Wait shortly for what is under way; what has no answer then may have been admitted or not."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=_PATIENCE_S)
+        left = list(self._under_way)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    async def _play(self) -> None:
+        timeline = sorted((at, act.name, key) for act in self._plan.acts for at, key in act.sends)
+        last = -1
+        for at, act, key in timeline:
+            if self._begun + at > self._clock():
+                await self._wake(self._begun + at)
+            elif at != last:  # late: let the others run; those of one instant start together all the same
+                await asyncio.sleep(0)
+            last = at
+            if len(self._under_way) >= _IN_FLIGHT:
+                await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+            self._fire(act, key)
+
+    def _fire(self, act: str, key: str) -> asyncio.Task[Observation]:
+        """Send one request as a task of its own, which outlives whoever waits for it."""
+        task = asyncio.ensure_future(self._one(act, key))
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Observation]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._error = task.exception()
+
+    async def _one(self, act: str, key: str) -> Observation:
+        sent_ns = self._clock()
+        try:
+            seen = await self._send(self._prefix + key)
+        except asyncio.CancelledError:
+            self.rows.append((act, key, Observation(sent_ns, self._clock(), None)))
+            raise
+        self.rows.append((act, key, seen))
+        if self._progress is not None:
+            self._progress(len(self.rows), self._planned)
         return seen
 
-    async def fire(act: str, key: str) -> None:
-        await one(act, key)
-
-    async def obey(act: Act, key: str) -> None:
+    async def _obey(self, act: Act, key: str) -> None:
         """Exhaust the key at once, look for a refusal with nothing beside it, wait as told, try once more."""
-        await wake(begun + round(act.starts_s * 1e9))
-        capacity = capacity_of(plan.promise)
-        crowd = await asyncio.gather(*(one(act.name, key) for _ in range(capacity + CROWD)))
-        alone = await one(act.name, key)
+        await self._wake(self._begun + round(act.starts_s * 1e9))
+        promise = self._plan.promise
+        count = capacity_of(promise) + CROWD
+        crowd = await asyncio.shield(asyncio.gather(*(self._fire(act.name, key) for _ in range(count))))
+        alone = await asyncio.shield(self._fire(act.name, key))
         if alone.admitted is False:  # its announcement binds: nothing else of the key was under way
             wait_ns = round((alone.retry_after_s or 0.0) * 1e9)
         else:  # more flowed in than could be used up; then only the longest honest wait binds
             told = [seen.retry_after_s or 0.0 for seen in crowd if seen.admitted is False]
-            wait_ns = max(round(max(told, default=0.0) * 1e9), settled_ns(plan.promise))
-        await wake(clock() + wait_ns + 2_000_000)
-        await one(act.name, key)
-
-    obedient = [asyncio.ensure_future(obey(act, key)) for act in plan.acts for key in act.obey]
-    timeline = sorted((at, act.name, key) for act in plan.acts for at, key in act.sends)
-    last = -1
-    for at, act, key in timeline:
-        if begun + at > clock():
-            await wake(begun + at)
-        elif at != last:  # late: let the others run; those of one instant start together all the same
-            await asyncio.sleep(0)
-        last = at
-        if len(under_way) >= _IN_FLIGHT:
-            await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-        task = asyncio.ensure_future(fire(act, key))
-        under_way.add(task)
-        task.add_done_callback(under_way.discard)
-    await asyncio.gather(*under_way, *obedient)
-    return tuple(rows)
+            wait_ns = max(round(max(told, default=0.0) * 1e9), settled_ns(promise))
+        await self._wake(self._clock() + wait_ns + 2_000_000)
+        await asyncio.shield(self._fire(act.name, key))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sentinel.promise import Promise, Window
@@ -64,12 +64,15 @@ class Stage:
     max_requests: int
     single_key: str | None
     rest_s: float
+    only: Collection[str] | None = None
     acts: list[Act] = field(default_factory=list)
     peaks: list[float] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
 
     def leave_out(self, name: str, reason: str) -> None:
-        self.left_out.append(LeftOut(name, reason))
+        """Leave an act out, for a reason."""
+        if self.only is None or name in self.only:
+            self.left_out.append(LeftOut(name, reason))
 
     def place(
         self,
@@ -84,12 +87,16 @@ class Stage:
         lasts_s: float | None = None,
     ) -> None:
         """Add an act whose sends are (seconds from its start, key), or leave it out with the reason."""
+        if self.only is not None and name not in self.only:
+            return
         planned = sorted(sends)
         lasts = lasts_s if lasts_s is not None else (planned[-1][0] if planned else 0.0)
         count = len(planned) + len(obey) * requests
         used = sum(len(act.sends) + len(act.obey) * act.requests for act in self.acts)
         if used + count > self.max_requests:
-            self.leave_out(name, f"its {count} requests go beyond the {self.max_requests} allowed")
+            self.leave_out(
+                name, f"with its {count:,} requests there are more than the {self.max_requests:,} allowed"
+            )
             return
         start = self._start(peak, lasts) if at_s is None else at_s
         if start + lasts + TAIL_S > self.budget_s:

@@ -27,7 +27,7 @@ class Experiment:
 
     id: unique, beginning with its kind. target: what it was about, without passwords. config: snapshot of
     every setting, JSON-able. host: fingerprint of the machine. started_at: UTC, ISO 8601. status: "partial"
-    until it has come to something, and for good when it was stopped or killed. seconds: how long it took.
+    until it has ended by itself, and for good when it was stopped or killed. seconds: how long it took.
     requests: how many were sent. exit_code, sentence, result: the verdict and what it rests on, if there is
     one.
     """
@@ -65,13 +65,19 @@ class Experiment:
         return plan_hash(self.config)
 
     def concluded(
-        self, result: JsonObject, exit_code: ExitCode, sentence: str, *, requests: int
+        self,
+        result: JsonObject,
+        exit_code: ExitCode,
+        sentence: str,
+        *,
+        requests: int,
+        stopped: bool = False,
     ) -> Experiment:
-        """Return it with what it came to, ended now."""
+        """Return it with what it came to, ended now, by itself or because somebody stopped it."""
         took = (datetime.now(UTC) - datetime.fromisoformat(self.started_at)).total_seconds()
         return replace(
             self,
-            status="complete",
+            status="partial" if stopped else "complete",
             seconds=round(max(took, 0.0), 3),
             requests=requests,
             exit_code=exit_code,

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 
+from sentinel.application import METHODS
 from sentinel.drivers.driver import NO_HEADERS, Headers, Request
 from sentinel.errors import ConfigurationError
 from sentinel.template import Template, placeholders
 from sentinel.users import address
 
 FORWARDED = ("X-Forwarded-For", "{address}")
+_PATH = re.compile(r"/[\x21-\x7e]*")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]+")
 
 
 class KeyedRequests:
@@ -18,7 +23,8 @@ class KeyedRequests:
 
     headers: (name, template) pairs; {key} is the key itself, {address} a private client address made up for
     it. The first address is drawn by `seed`, so that two experiments seldom meet. Raises ConfigurationError
-    for any other placeholder.
+    for any other placeholder, and for what no HTTP request may have: a path that does not start with / or has
+    blanks, an unknown method, a header name that is no token, a header value of several lines.
     """
 
     def __init__(
@@ -30,7 +36,18 @@ class KeyedRequests:
         body: bytes = b"",
         seed: int = 0,
     ) -> None:
+        if method not in METHODS:
+            raise ConfigurationError(f"method is {method!r}; use {', '.join(METHODS)}")
+        if not _PATH.fullmatch(path):
+            raise ConfigurationError(
+                f"path is {path!r}; it starts with / and is written in ASCII without blanks, %20 for one"
+            )
         for name, text in headers:
+            if not _NAME.fullmatch(name) or not _VALUE.fullmatch(text):
+                raise ConfigurationError(
+                    f"header {name!r} is {text!r}; its name is one word, its value one line without control "
+                    "characters"
+                )
             unknown = set(placeholders(text)) - {"key", "address"}
             if unknown:
                 raise ConfigurationError(

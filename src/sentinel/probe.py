@@ -12,17 +12,19 @@ from sentinel.observations import Observation
 from sentinel.witness import Narrow
 
 REFUSED = frozenset({429})
+ADMITTED = frozenset(range(200, 300))
 
 
 class Probe:
     """Send requests for a key through a driver and observe them; audits and overhead experiments are run
     with it.
 
-    `request` makes the request of a key; `refused` are the statuses that mean a refusal (429). Any other
-    answer below 500 was let through by the limiter, whatever the application then said; none, or one from
-    500 on, is unknown. A driver that had to send something twice may have spent two admissions on one:
-    `doubtful` lists the extra observations that account for it, and belongs to the rows of an audit. `narrow`
-    brings an observation closer to the decision by what the answer tells.
+    `request` makes the request of a key; `admitted` are the statuses that only a request gets which the
+    limiter let through (2xx), `refused` those that mean a refusal (429). Whether the limiter ever saw a
+    request that was answered by any other status, or not at all, nobody can tell: a login, a redirect or the
+    HTTP server itself may have stood before it. A driver that had to send something twice may have spent two
+    admissions on one: `doubtful` lists the extra observations that account for it, and belongs to the rows of
+    an audit. `narrow` brings an observation closer to the decision by what the answer tells.
     """
 
     def __init__(
@@ -30,12 +32,14 @@ class Probe:
         driver: Driver,
         request: Callable[[str], Request],
         *,
+        admitted: Collection[int] = ADMITTED,
         refused: Collection[int] = REFUSED,
         narrow: Narrow | None = None,
     ) -> None:
         self.doubtful: list[tuple[str, Observation]] = []
         self._driver = driver
         self._request = request
+        self._admitted = frozenset(admitted)
         self._refused = frozenset(refused)
         self._narrow = narrow
 
@@ -55,6 +59,6 @@ class Probe:
         if response.status in self._refused:
             seen = Observation(sent_ns, done_ns, False, response.retry_after(), response.status)
         else:
-            passed = True if 0 < response.status < 500 else None
+            passed = True if response.status in self._admitted else None
             seen = Observation(sent_ns, done_ns, passed, None, response.status)
         return seen if self._narrow is None else self._narrow(seen, response)

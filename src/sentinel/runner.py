@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
-import threading
 from collections.abc import Callable
 
 from sentinel.drivers.asgi import load_app
@@ -16,9 +13,9 @@ from sentinel.engine import Engine
 from sentinel.options import Options, Run
 from sentinel.recorder import Listener
 from sentinel.scenario import Scenario
+from sentinel.stopping import stoppable
 from sentinel.target import AppTarget, HttpTarget
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 THREADS = 8  # in which a WSGI application in this process is called
 
 
@@ -57,26 +54,8 @@ def run(
     engine = Engine(scenario, driver, options, listener)
 
     async def main() -> Run:
-        loop = asyncio.get_running_loop()
-        stoppable = threading.current_thread() is threading.main_thread()
-
-        def interrupted() -> None:
-            let_go()
-            engine.stop()
-
-        def let_go() -> None:
-            for number in STOPPING:
-                with contextlib.suppress(RuntimeError, ValueError):
-                    loop.remove_signal_handler(number)
-
-        if stoppable:
-            for number in STOPPING:
-                loop.add_signal_handler(number, interrupted)
-        try:
+        with stoppable(engine.stop):
             return await engine.run()
-        finally:
-            if stoppable:
-                let_go()
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         result: Run = runner.run(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
+import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from sentinel.audit import AuditResult, evaluate
-from sentinel.audit_plan import SHARES, AuditPlan, plan_audit
+from sentinel.audit_plan import SHARES, AuditPlan, plan_audit, seconds_needed
 from sentinel.audit_run import run_audit
 from sentinel.errors import ConfigurationError
 from sentinel.exit_codes import ExitCode
@@ -214,7 +215,26 @@ def test_a_target_that_does_not_answer_leaves_the_audit_void() -> None:
     rows = [(act.name, key, Observation(at, at + 1_000, None)) for act in plan.acts for at, key in act.sends]
     result = evaluate(plan, rows)
     assert result.state == "void" and not result.control_refused
-    assert "nothing was limited" in result.sentence
+    assert f"{len(rows):,} of {len(rows):,} requests had no usable answer" in result.sentence
+    assert f"(no answer: {len(rows):,})" in result.sentence
+
+
+def test_answers_that_may_not_be_the_limiters_make_an_audit_void_and_are_named() -> None:
+    async def honest(plan: AuditPlan) -> AuditResult:
+        rng, rows = random.Random(4), []
+        limiter = AsyncLimiter(TokenBucket("500/second", burst=50), MemoryStore(clock=lambda: now // 1_000))
+        for at, act, key in sorted((at, one.name, key) for one in plan.acts for at, key in one.sends):
+            now = 1_000_000_000 + at
+            status = rng.choice([401, 403]) if rng.random() < 0.5 else 200
+            if status == 200 and not (await limiter.acquire(key)).allowed:
+                status = 429
+            admitted = {200: True, 429: False}.get(status)
+            rows.append((act, key, Observation(now - 1_000, now + 1_000, admitted, None, status)))
+        return evaluate(plan, rows)
+
+    result = asyncio.run(honest(plan_audit(BUCKET, budget_s=30)))
+    assert result.state == "void" and result.excess == 0, result.sentence
+    assert dict(result.unusable).keys() == {401, 403} and "403: " in result.sentence
 
 
 def test_five_per_five_minutes_is_tested_as_far_as_the_time_goes_and_says_what_is_missing() -> None:
@@ -227,7 +247,10 @@ def test_five_per_five_minutes_is_tested_as_far_as_the_time_goes_and_says_what_i
     result = audit(
         Window(5, 300_000_000, 60), product(SlidingWindow("5 per 5 minutes", precision=60)), budget_s=20.0
     )
-    assert result.state == "kept" and len(result.left_out) == len(plan.left_out)
+    assert result.state == "void" and result.exit_code is ExitCode.VOID
+    assert len(result.left_out) == len(plan.left_out)
+    assert "nothing proven as far as tested" in result.sentence
+    assert "a fixed window would pass as well; not tested: retry-after, idle-then-burst" in result.sentence
     broken = audit(
         Window(5, 300_000_000, 60), product(SlidingWindow("4 per 5 minutes", precision=60)), budget_s=20.0
     )
@@ -237,6 +260,17 @@ def test_five_per_five_minutes_is_tested_as_far_as_the_time_goes_and_says_what_i
 def test_with_all_the_time_of_an_hour_five_per_five_minutes_leaves_nothing_out() -> None:
     plan = plan_audit(Window(5, 300_000_000, 60), budget_s=3_000)
     assert not plan.left_out and plan.seconds <= 3_000
+
+
+def test_what_is_left_out_is_named_with_the_time_it_needs() -> None:
+    window, five = Window(5, 300_000_000, 60), product(SlidingWindow("5 per 5 minutes", precision=60))
+    left = {one.name for one in plan_audit(window, budget_s=700).left_out}
+    assert seconds_needed(window, left) == 1_800
+    assert seconds_needed(Window(5, 366 * 86_400_000_000), {"boundary-first"}) is None
+    result = audit(window, five, budget_s=700.0)
+    assert result.state == "kept" and result.exit_code is ExitCode.PASS
+    assert result.sentence.startswith("KEPT as far as tested: nothing proven") and left
+    assert re.search(r"; not tested: .*\d+ steady loads$", result.sentence)
 
 
 def test_one_key_for_all_is_audited_act_after_act_with_a_rest_between() -> None:

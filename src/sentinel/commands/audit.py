@@ -15,7 +15,7 @@ from sentinel.auditing import AuditSettings, audit
 from sentinel.commands import options, values
 from sentinel.commands.kept import conclude, kept
 from sentinel.commands.promised import promised, promised_options
-from sentinel.direct import THREADS, direct_limiter
+from sentinel.direct import THREADS, DirectLimiter
 from sentinel.drivers.asgi import load_app
 from sentinel.drivers.driver import Driver, Request
 from sentinel.drivers.http import HttpDriver
@@ -24,6 +24,7 @@ from sentinel.errors import ConfigurationError
 from sentinel.exit_codes import ExitCode
 from sentinel.experiment import Experiment, headers_kept
 from sentinel.keyed import KeyedRequests, header
+from sentinel.probe import ADMITTED
 from sentinel.promise import ClockTrust
 from sentinel.report.parts import audit_document, promise_settings
 from sentinel.run import JsonObject
@@ -55,6 +56,13 @@ STRANGERS_DRIFT_PPM = 500  # what NTP may do to one clock beside another
     multiple=True,
     metavar="'NAME: VALUE'",
     help="Sent every time; {key} and {address} tell callers apart, as in 'X-Forwarded-For: {address}'.",
+)
+@click.option(
+    "--admitted",
+    multiple=True,
+    metavar="STATUS",
+    type=click.IntRange(200, 599),
+    help="A status that only requests get which the limiter let through; repeatable.  [default: all 2xx]",
 )
 @click.option(
     "--duration",
@@ -99,6 +107,7 @@ def audit_command(
     path: str,
     method: str,
     headers: tuple[str, ...],
+    admitted: tuple[int, ...],
     duration: float,
     rate: float,
     only_over_admission: bool,
@@ -126,11 +135,11 @@ def audit_command(
         raise ConfigurationError("give either --target, an app, or --limiter, a store")
     given = [header(text) for text in headers]
     requests = KeyedRequests(method, path, given, seed=time.time_ns())
-    if limiter is not None:
-        direct, local = direct_limiter(limiter, limit, promise)
-        driver: Driver = direct
+    direct = None if limiter is None else DirectLimiter(limiter, limit, promise)
+    if direct is not None:
+        driver: Driver = direct.driver()
+        local, single = direct.local, False
         make: Callable[[str], Request] = _by_key
-        single = False
     else:
         driver, local, in_process = _driver(target or "", allow_target, production)
         make = requests
@@ -144,6 +153,7 @@ def audit_command(
         clock=ClockTrust() if local else ClockTrust(drift_ppm=STRANGERS_DRIFT_PPM),
         seed=seed,
         witness=_witness(witness_secret, told=target is not None and local),
+        admitted=frozenset(admitted) or ADMITTED,
     )
     what = target or limiter or ""
     about: JsonObject = {"method": method, "path": path, "headers": headers_kept(given)} if target else {}
@@ -151,12 +161,13 @@ def audit_command(
     experiment = Experiment.begin("audit", what, about)
     console = Console()
     with kept(None if no_save else db, experiment) as save, _Shown(console, experiment.target) as shown:
-        result = audit(promise, driver, make, settings, shown)
+        result = audit(promise, driver, make, settings, shown, None if direct is None else direct.driver)
     ended = experiment.concluded(
         audit_document(result),
         result.exit_code,
         result.sentence,
         requests=sum(act.requests for act in result.acts),
+        stopped=result.stopped,
     )
     paths = {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file}
     conclude(ended, save, paths, console)
@@ -182,6 +193,7 @@ def _settings(settings: AuditSettings) -> JsonObject:
         "single_key": settings.single_key,
         "judge_refusals": settings.judge_refusals,
         "drift_ppm": settings.clock.drift_ppm if settings.clock else 0,
+        "admitted": None if settings.admitted == ADMITTED else [*sorted(settings.admitted)],
         "witnessed": settings.witness is not None,
         "seed": settings.seed,
     }

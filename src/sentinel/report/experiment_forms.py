@@ -20,7 +20,7 @@ SCHEMAS = {"audit": "sentinel-audit/1", "overhead": "sentinel-overhead/1"}
 def experiment_document(experiment: Experiment) -> JsonObject:
     """Turn an experiment into JSON-able values: what was done, the verdict, then the result's own fields.
 
-    One that was stopped has no verdict and no result.
+    One that was killed has no verdict and no result.
     """
     code = experiment.exit_code
     verdict: JsonObject | None = None
@@ -53,8 +53,15 @@ def experiment_json(experiment: Experiment) -> str:
 def experiment_cases(experiment: Experiment) -> tuple[Case, ...]:
     """List what it had to pass; one that was stopped, or is void, passes nothing."""
     kind = experiment.kind
-    if experiment.status == "partial":
+    if not experiment.result:
         return (Case(kind, "came to something", "failed", experiment.sentence),)
+    if experiment.status == "partial":
+        return (Case(kind, "ran to its end", "failed", experiment.sentence), *_result_cases(experiment))
+    return _result_cases(experiment)
+
+
+def _result_cases(experiment: Experiment) -> tuple[Case, ...]:
+    kind = experiment.kind
     if kind == "audit":
         return audit_cases(audit_of(experiment))
     costs, budget_us = costs_of(experiment)
@@ -85,7 +92,7 @@ def experiment_markdown(experiment: Experiment) -> str:
         f"{experiment.seconds:.0f} s; {host}"
     )
     foot = f"<sub>{escaped(facts)}</sub>"
-    if experiment.status == "partial":
+    if not experiment.result:
         parts = [f"#### ⚠️ {experiment.kind}: {escaped(experiment.target)}", escaped(experiment.sentence)]
     elif experiment.kind == "audit":
         parts = [audit_markdown(audit_of(experiment))]

@@ -50,7 +50,7 @@ def _body(experiment: Experiment) -> str:
 
 
 def _result(experiment: Experiment) -> str:
-    if experiment.status == "partial":
+    if not experiment.result:
         return ""
     if experiment.kind == "audit":
         return audit_section(audit_of(experiment), sentence=False)

@@ -107,7 +107,7 @@ def markdown(report: Report) -> str:
 
 def audit_markdown(result: AuditResult) -> str:
     """Write an audit."""
-    mark = {"kept": "✅", "broken": "❌", "void": "⚠️"}[result.state]
+    mark = {"kept": "✅", "broken": "❌"}.get(result.state, "⚠️")
     acts = [
         [act.name, act.requests, act.admitted, act.refused, act.excess, act.wrong_refusals]
         for act in result.acts

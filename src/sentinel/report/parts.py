@@ -100,10 +100,13 @@ def audit_document(result: AuditResult) -> JsonObject:
                 "excess": act.excess,
                 "wrong_refusals": act.wrong_refusals,
                 "late_ms": act.late_ms,
+                "waits_skipped": act.waits_skipped,
             }
             for act in result.acts
         ],
         "left_out": [{"name": left.name, "reason": left.reason} for left in result.left_out],
+        "unusable": [{"status": status, "count": count} for status, count in result.unusable],
+        "stopped": result.stopped,
     }
 
 

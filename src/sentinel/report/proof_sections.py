@@ -17,7 +17,7 @@ _COSTS = ("requests", "added at the median", "added on average", "at worst", "wi
 def audit_section(result: AuditResult, *, sentence: bool = True) -> str:
     """Show an audit: what it comes to (unless it was said already), the evidence, what was left out, act by
     act."""
-    tone = {"kept": "good", "broken": "bad", "void": "warn"}[result.state]
+    tone = {"kept": "good", "broken": "bad"}.get(result.state, "warn")
     come = f'<p class="{tone}"><b>{escape(result.sentence)}</b></p>' if sentence else ""
     lines = "".join(f"<li>{escape(line)}</li>" for line in result.strength)
     worst = "".join(

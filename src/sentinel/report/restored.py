@@ -65,6 +65,8 @@ def _audit(document: Any, promise: Promise) -> AuditResult:
         document["control_refused"],
         document["sentence"],
         tuple(document["strength"]),
+        tuple((one["status"], one["count"]) for one in document.get("unusable", ())),
+        document.get("stopped", False),
     )
 
 

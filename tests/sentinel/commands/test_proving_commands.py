@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import signal
 import socket
 import sqlite3
@@ -46,6 +47,13 @@ LIMIT = ["--limit", "5/s"]
         (["audit", *LIMIT, "--target", "http://192.0.2.1"], "allow it by name: --allow-target 192.0.2.1"),
         (["audit", *LIMIT, "--target", "a:b", "--header", "nocolon"], "write it as 'Name: value'"),
         (["audit", *LIMIT, "--target", "a:b", "--header", "X: {user}"], "may use {key} and {address}"),
+        (["audit", *LIMIT, "--target", "a:b", "--path", "here"], "path is 'here'; it starts with /"),
+        (["audit", *LIMIT, "--target", "a:b", "--path", "/a b"], "path is '/a b'; it starts with /"),
+        (["audit", *LIMIT, "--target", "a:b", "--method", "GE T"], "method is 'GE T'; use GET, HEAD"),
+        (["audit", *LIMIT, "--target", "a:b", "--header", "X: a\r\nY: b"], "its value one line"),
+        (["audit", *LIMIT, "--target", "a:b", "--header", "X Y: a"], "its name is one word"),
+        (["audit", *LIMIT, "--target", "a:b", "--admitted", "99"], "99 is not in the range 200<=x<=599"),
+        (["overhead", "--target", "a:b", "--path", "/a\nb"], "path is '/a\\nb'; it starts with /"),
         (["overhead", "--duration", "7s"], "must be between 8 s and 3,600 s"),
         (["overhead", "--duration", "9s"], "duration is 9.0 s; it must be between 24 and 3,600 s"),
         (["overhead", "--rate", "5"], "rate is 5.0 requests/s; it must be between 50 and 100,000"),
@@ -81,21 +89,24 @@ def test_dead_targets_and_stores_have_a_status_of_their_own(sentinel: Sentinel) 
 
 def test_an_audit_writes_its_result_in_every_form(sentinel: Sentinel) -> None:
     words = ["--duration", "2s", "--json", "a.json", "--junit", "a.xml", "--md", "a.md"]
-    said = sentinel("audit", "--limiter", "memory:", "--limit", "50/s", *words)
+    said = sentinel("audit", "--limiter", "memory:", "--limit", "500/s", *words)
     assert said.status == 0, said.out + said.err
     document = json.loads(Path("a.json").read_text())
     assert document["state"] == "kept" and document["control_refused"] and document["left_out"]
+    assert re.search(r"not tested: .*\d+ steady loads \(needs --duration \d+[sm]\)", document["sentence"])
     cases = ElementTree.parse("a.xml").getroot().findall(".//testcase")
     assert {"positive control", "act steady-105-even"} <= {case.get("name") for case in cases}
-    assert document["experiment"]["config"]["promise"]["limit"] == 50
-    assert "✅ audit: 50 per 1 s" in Path("a.md").read_text()
+    assert document["experiment"]["config"]["promise"]["limit"] == 500
+    assert "✅ audit: 500 per 1 s" in Path("a.md").read_text()
     for form in ("json", "junit", "md"):
         kept = sentinel("report", "last", "--format", form).out
         assert kept == Path("a." + form.replace("junit", "xml")).read_text()
-    assert "KEPT: nothing proven" in sentinel("report", "audit").out
+    assert "KEPT as far as tested: nothing proven" in sentinel("report", "audit").out
     assert sentinel("report", "last", "--format", "html").out.startswith("<!doctype html>")
     assert re.search(r"audit-\S+ +memory: .* kept +0", sentinel("history").out)
-    assert re.search(r"left out: .*: it ends \d+\.\d s after the start; the time allowed is 2 s", said.out)
+    assert re.search(
+        r"left out: .*: with its [\d,]+ requests there are more than the [\d,]+ allowed", said.out
+    )
 
 
 def test_a_result_that_cannot_be_kept_is_reported_all_the_same(sentinel: Sentinel, tmp_path: Path) -> None:
@@ -127,6 +138,12 @@ async def app(scope, receive, send):
 policy = Policy(edge=TokenBucket("%s/second", burst=20))
 guarded = ThresholdMiddleware(app, policy=policy, store=MemoryStore())
 
+async def moved(scope, receive, send):
+    await send({"type": "http.response.start", "status": 301, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+guarded_move = ThresholdMiddleware(moved, policy=policy, store=MemoryStore())
+
 async def missing(scope, receive, send):
     await send({"type": "http.response.start", "status": 404, "headers": []})
     await send({"type": "http.response.body", "body": b""})
@@ -144,6 +161,44 @@ def test_an_app_in_this_process_is_audited_key_by_key(sentinel: Sentinel, tmp_pa
     )
     assert said.status == 2 and "BROKEN" in said.out
     assert "no runs yet" in sentinel("history").out
+
+
+def test_an_answer_that_the_limiter_may_not_have_seen_accuses_nobody(
+    sentinel: Sentinel, tmp_path: Path
+) -> None:
+    (tmp_path / "moved_app.py").write_text(PATHS % 50)
+    words = ["audit", "--limit", "50/s", "--burst", "20", "--duration", "3s", "--target"]
+    said = sentinel(*words, "moved_app:missing")
+    assert said.status == 1 and "the target answers 404, which does not tell" in said.err
+    said = sentinel(*words, "moved_app:guarded_move")
+    assert said.status == 1 and "say which statuses do: --admitted 301" in said.err
+    assert "no runs yet" in sentinel("history").out
+    said = sentinel(*words, "moved_app:guarded_move", "--admitted", "301")
+    assert said.status == 0, said.out + said.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="shared memory is a folder of its own on Linux")
+def test_shared_memory_that_an_audit_made_is_gone_afterwards_and_what_was_there_stays(
+    sentinel: Sentinel,
+) -> None:
+    from threshold import Limiter, SharedMemoryStore, TokenBucket
+
+    name = f"audited-{secrets.token_hex(6)}"
+    words = ["audit", "--limiter", f"shared:{name}", "--limit", "5 per minute", "--duration", "2s"]
+    said = sentinel(*words)
+    assert said.status == 0 and "waits skipped in" in said.out, said.out + said.err
+    assert not SharedMemoryStore.remove(name), "nothing is left of it"
+    store = SharedMemoryStore(name)
+    try:
+        folder = Path(store.path).parent
+        limiter = Limiter(TokenBucket("1 per day"), store)
+        assert limiter.acquire("ann").allowed
+        assert sentinel(*words).status == 0
+        assert not limiter.acquire("ann").allowed, "the states of others have not aged"
+        assert not [entry for entry in folder.iterdir() if entry.name.startswith("sentinel-")]
+    finally:
+        store.close()
+        assert SharedMemoryStore.remove(name)
 
 
 def test_answers_that_differ_are_not_compared(sentinel: Sentinel, tmp_path: Path) -> None:
@@ -226,18 +281,36 @@ def test_a_wsgi_target_that_cannot_be_compared_is_refused(
     assert said.status == 1 and message in " ".join(said.err.split()), said.err
 
 
-def test_ctrl_c_ends_an_audit_at_once_without_a_verdict(
-    start: Callable[..., Any], sentinel: Sentinel
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_an_audit_with_what_was_found_so_far_and_no_pass(
+    start: Callable[..., Any], sentinel: Sentinel, number: signal.Signals
 ) -> None:
     process = start("audit", "--limiter", "memory:", "--limit", "100/s", "--duration", "60s")
     assert "requests answered" in process.stderr.readline()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=20)
-    assert process.returncode == 130 and "stopped at once" in err
+    assert process.returncode == 4 and "PARTIAL, not judged: the audit was stopped; nothing proven" in out
     assert "KEPT" not in out and "Traceback" not in err
     assert "partial" in sentinel("history").out
-    said = sentinel("report", "last", "--format", "junit")
-    assert said.status == 0 and "it proves nothing" in said.out
+    cases = ElementTree.fromstring(sentinel("report", "last", "--format", "junit").out).findall(".//testcase")
+    assert next(case.get("name") for case in cases if case.find("failure") is not None) == "ran to its end"
+    document = json.loads(sentinel("report", "last", "--format", "json").out)
+    assert document["state"] == "partial" and document["stopped"] and document["verdict"]["exit_code"] == 4
+    assert document["experiment"]["status"] == "partial"
+
+
+def test_a_fault_that_is_proven_already_stays_proven_when_an_audit_is_stopped(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "open_app.py").write_text(PATHS % 50)
+    words = ["--limit", "20/s", "--burst", "5", "--duration", "60s", "--no-save"]
+    process = start("audit", "--target", "open_app:guarded", *words)
+    for _ in range(2):
+        assert "requests answered" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=20)
+    assert process.returncode == 2 and "BROKEN" in out
+    assert "stopped early" in " ".join(out.replace("│", "").split())
 
 
 def test_a_missing_extra_is_explained(tmp_path: Path) -> None:
