@@ -21,6 +21,7 @@ SHED_SHARE = 0.01
 DENIED_SHARE = 0.5
 BUSY_CORE = 0.9
 IDLE_CORE = 0.25
+BUSY_SELF = 0.6  # of the generator's core: an app that is called in its process computes on it
 _CALM, _LOADED = (
     0.6,
     0.95,
@@ -90,6 +91,9 @@ def _use(record: RunRecord, calm: Sequence[int], loaded: Sequence[int]) -> tuple
     if taken >= BUSY_CORE:
         return "server-cpu", f"processor time: {rose}"
     own = _share(record.generator_cpu, loaded, _LOW) or 0.0
+    if own >= BUSY_SELF:
+        text = f"unknown: this process itself computed ({own:.1f} cores), an app called in it among that"
+        return "unknown", text
     if cores - beyond - own < IDLE_CORE:
         return "unknown", f"unknown: the machine was busy at low load as well ({rose}, of {cores})"
     return "server-wait", f"waiting, not computing: a lock, a pool or a downstream service ({rose})"

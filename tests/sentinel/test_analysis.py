@@ -143,6 +143,8 @@ def test_the_bottleneck_is_processor_time_or_waiting_by_what_the_machine_did(sim
     elsewhere = told([0.5] * len(RAMP))
     assert elsewhere.kind == "server-wait", "a core that others use all the time accuses nobody"
     assert told([0.99] * len(RAMP)).kind == "unknown", "nothing was left over to tell by"
+    within = analyse(replace(run, others_cpu=(0.1,) * 40, generator_cpu=(0.7,) * 40)).bottleneck
+    assert within.kind == "unknown" and "this process itself computed" in within.statement
     assert told([0.0] * len(RAMP)).kind == "unknown", "this system does not tell"
     void = analyse(replace(simulate(RAMP), void_reasons=("lag p99 was 9 ms",)))
     assert void.bottleneck.kind == "generator"
