@@ -50,7 +50,7 @@ AskLater = Callable[[int], Awaitable[object]]
 
 def plan_one(i: int) -> Plan:
     who = f"user{i % CALLERS}"
-    return Plan(ONE, (ONE[0].scope + who,), 1, None, None, who)
+    return Plan.of(ONE, (ONE[0].scope + who,), 1, None, None, who)
 
 
 def plan_four(i: int) -> Plan:
@@ -58,7 +58,7 @@ def plan_four(i: int) -> Plan:
     who = f"user{i % CALLERS}"
     tenant = f"tenant{i % 10}"
     keys = (FOUR[0].scope + who, FOUR[1].scope + tenant, FOUR[2].scope + who, FOUR[3].scope + who)
-    return Plan(FOUR, keys, 1, f"abuse\0{who}", LADDER, tenant)
+    return Plan.of(FOUR, keys, 1, f"abuse\0{who}", LADDER, tenant)
 
 
 def server_seconds(pid: int) -> float:

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
+from itertools import cycle
 from typing import Any
 
 import floors
@@ -23,6 +24,9 @@ from threshold import Ladder, MemoryStore, Policy, Rung
 _clock = time.perf_counter_ns
 _ADDRESS = "203.0.113.9"
 _BODY = b'{"id": 1}'
+CALLERS = 10_000
+MANY_CALLERS = f"threshold, whole policy, {CALLERS:,} users in turn"
+"""More than a policy remembers the plans of."""
 _BANNING = Ladder([Rung(ban=86_400)])
 _FORGIVING = Ladder([Rung(forgive=True), Rung(cooldown=86_400)])
 """One request over the limit is let through; then the limit itself refuses, for one long episode."""
@@ -71,7 +75,7 @@ def starlette(size: int) -> list[Series]:
     def ours(policy: Policy, **identity: Any) -> Any:
         return ThresholdMiddleware(app(), policy=policy, store=MemoryStore(), **identity)
 
-    who: dict[str, Any] = {"tenant": _tenant, "tier": _tier, "user": _user}
+    who: dict[str, Any] = {"tenant": _tenant, "tier": _tier}
     loop = asyncio.new_event_loop()
 
     def series(name: str, role: str, served: Any, free: int | None = None) -> Series:
@@ -81,13 +85,22 @@ def starlette(size: int) -> list[Series]:
         series("bare", "bare", app()),
         series("floor, three fields", "floor", floors.asgi(app(), AMPLE, YEAR)),
         series("threshold, one limit", "ours", ours(single(AMPLE))),
-        series("threshold, whole policy", "ours", ours(whole(), **who)),
+        series("threshold, whole policy", "ours", ours(whole(), **who, user=_user)),
+        series(MANY_CALLERS, "ours", ours(whole(), **who, user=_users())),
         series("refused: floor", "floor", floors.asgi(app(), 1, YEAR), 1),
         series("refused: threshold, one limit", "ours", ours(single(1)), 1),
         series(
-            "refused: threshold, whole policy", "ours", ours(whole(user_limit=1, ladder=_FORGIVING), **who), 2
+            "refused: threshold, whole policy",
+            "ours",
+            ours(whole(user_limit=1, ladder=_FORGIVING), **who, user=_user),
+            2,
         ),
-        series("refused: threshold, ban", "ours", ours(whole(user_limit=1, ladder=_BANNING), **who), 1),
+        series(
+            "refused: threshold, ban",
+            "ours",
+            ours(whole(user_limit=1, ladder=_BANNING), **who, user=_user),
+            1,
+        ),
     ]
     if find_spec("slowapi"):
         listed.append(series("slowapi", "peer", _slowapi(AMPLE)))
@@ -117,18 +130,27 @@ def flask(size: int) -> list[Series]:
     def series(name: str, role: str, served: Any, free: int | None = None) -> Series:
         return _wsgi(Ledger(name, free), role, served, size)
 
-    who: dict[str, Any] = {"tenant": _tenant, "tier": _tier, "user": _user}
+    who: dict[str, Any] = {"tenant": _tenant, "tier": _tier}
     listed = [
         series("bare", "bare", app()),
         series("floor, three fields", "floor", floors.wsgi(app(), AMPLE, YEAR)),
         series("threshold, one limit", "ours", ours(single(AMPLE))),
-        series("threshold, whole policy", "ours", ours(whole(), **who)),
+        series("threshold, whole policy", "ours", ours(whole(), **who, user=_user)),
+        series(MANY_CALLERS, "ours", ours(whole(), **who, user=_users())),
         series("refused: floor", "floor", floors.wsgi(app(), 1, YEAR), 1),
         series("refused: threshold, one limit", "ours", ours(single(1)), 1),
         series(
-            "refused: threshold, whole policy", "ours", ours(whole(user_limit=1, ladder=_FORGIVING), **who), 2
+            "refused: threshold, whole policy",
+            "ours",
+            ours(whole(user_limit=1, ladder=_FORGIVING), **who, user=_user),
+            2,
         ),
-        series("refused: threshold, ban", "ours", ours(whole(user_limit=1, ladder=_BANNING), **who), 1),
+        series(
+            "refused: threshold, ban",
+            "ours",
+            ours(whole(user_limit=1, ladder=_BANNING), **who, user=_user),
+            1,
+        ),
     ]
     if find_spec("flask_limiter"):
         listed.append(series("flask-limiter", "peer", _flask_limiter(app(), AMPLE)))
@@ -146,6 +168,11 @@ def _tier(request: Any) -> str:
 
 def _user(request: Any) -> str:
     return USER
+
+
+def _users() -> Callable[[Any], str]:
+    users = cycle([f"user-{i}" for i in range(CALLERS)])
+    return lambda request: next(users)
 
 
 def _slowapi(limit: int) -> Any:

@@ -22,7 +22,7 @@ from .http.protocols import ASGIApp, Receive, Scope, Send
 from .http.repeats import Repeats, Timed
 from .http.waiting import Waiting
 from .http.websocket_messages import TRY_AGAIN_LATER, LimitedSocket, MessageLimit
-from .plan import Outcome
+from .plan import Plan
 from .policy import Policy
 from .stores.base import AsyncStore, Store
 from .threshold import AsyncThreshold, Threshold
@@ -71,7 +71,8 @@ class ThresholdMiddleware:
 
     __slots__ = (
         "_address",
-        "_awaited_decide",
+        "_admit",
+        "_ask",
         "_cost",
         "_cost_of",
         "_decide",
@@ -80,7 +81,6 @@ class ThresholdMiddleware:
         "_identified",
         "_messages",
         "_on_refused",
-        "_plan",
         "_repeats",
         "_style",
         "_tenant",
@@ -118,10 +118,10 @@ class ThresholdMiddleware:
         self.threshold = _threshold(policy, store, hooks)
         """The front end asked for each request; unban callers here."""
         local = self.threshold if isinstance(self.threshold, Threshold) else self.threshold.local
-        self._plan = self.threshold.policy.plan_for
-        self._decide = None if local is None else local.decide_briefly
+        self._ask = self.threshold.policy.asked
+        self._admit = None if local is None else local.admit
         self._style = self.threshold.policy.headers
-        self._awaited_decide = cast(AsyncThreshold, self.threshold).decide
+        self._decide = cast(AsyncThreshold, self.threshold).decide
         store = self.threshold.store
         self._repeats = Repeats(store) if isinstance(store, Timed) and on_refused is None else None
         self._tenant = tenant
@@ -167,29 +167,29 @@ class ThresholdMiddleware:
             if root or path[:1] != "/":
                 path = routed(path, root)
             method = scope["method"] if kind == "http" else "GET"
-            plan = self._plan(address, tenant, tier, user, method, path, cost)
+            asked = self._ask(address, tenant, tier, user, method, path, cost)
             repeats = self._repeats if kind == "http" and method != "HEAD" else None
-            if repeats is not None and plan is not None:
+            if repeats is not None and asked is not None:
                 generation = repeats.store.generation
                 if repeats.kept:
-                    again = repeats.find(plan, _joined(scope, b"accept"))
+                    again = repeats.find(asked, _joined(scope, b"accept"))
             verdict: Verdict | None = None
             fields: list[Field] = []
-            if again is None and plan is not None:
-                decided = await self._awaited_decide(plan) if self._decide is None else self._decide(plan)
-                if type(decided) is Outcome:
-                    rules: Rules = plan.rules  # type: ignore[assignment]  # a policy's plans hold Rules
-                    fields = told(rules.wire, rules, decided.found, self._style)
+            if again is None and asked is not None:
+                said = await self._decide(Plan(*asked)) if self._admit is None else self._admit(asked)
+                if isinstance(said, Verdict):
+                    verdict = said
+                    fields = said.wire
                 else:
-                    verdict = cast(Verdict, decided)
-                    fields = verdict.wire
+                    rules: Rules = asked[0]  # type: ignore[assignment]  # a policy asks with Rules
+                    fields = told(rules.wire, rules, said, self._style)
                 if verdict is not None and repeats is not None:
                     if verdict.outcome.strike:
-                        repeats.struck(plan, verdict)
+                        repeats.struck(asked, verdict)
                     if not verdict.allowed and not verdict.delay:
                         accept = _joined(scope, b"accept")
                         again = responses.answer(verdict, fields, accept)
-                        repeats.keep(plan, accept, verdict, generation, again)
+                        repeats.keep(asked, accept, verdict, generation, again)
         except Exception:
             self._trouble()
             if not shell.must_not_pass(self.threshold.policy, scope.get("method", "GET"), scope.get("path")):
@@ -203,7 +203,7 @@ class ThresholdMiddleware:
         elif verdict is not None and not verdict.allowed:
             await self._refuse(scope, receive, send, verdict, fields)
         elif self._messages is not None and kind == "websocket":
-            await self._admit(scope, receive, announcing(send, fields), shell.counted(user, tenant, address))
+            await self._serve(scope, receive, announcing(send, fields), shell.counted(user, tenant, address))
         elif fields:
             await self.app(scope, receive, announcing(send, fields))
         else:
@@ -226,7 +226,7 @@ class ThresholdMiddleware:
             cost = shell.charged(self._cost_of(scope))
         return tenant, tier, user, cost
 
-    async def _admit(self, scope: Scope, receive: Receive, send: Send, key: str) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, key: str) -> None:
         """Let the app answer; the policy's header fields are added by `send`."""
         if self._messages is not None and scope["type"] == "websocket":
             socket = LimitedSocket(self._messages, key, receive, send)
@@ -254,7 +254,7 @@ class ThresholdMiddleware:
                 if not stayed:
                     return
             if verdict.allowed:
-                await self._admit(scope, waiting.receive, announcing(send, fields), key)
+                await self._serve(scope, waiting.receive, announcing(send, fields), key)
             else:
                 await self._refuse(scope, waiting.receive, send, verdict, fields)
         finally:

@@ -36,18 +36,13 @@ class Listed(NamedTuple):
 
 @dataclass(slots=True)
 class Column:
-    """The rules that apply to one endpoint and tier, and the scopes their keys open with."""
+    """The rules that apply to one endpoint and tier, and the layers they belong to."""
 
     rules: Rules
-    edge: str | None
-    tenant: str | None
-    user: str | None
-    endpoint: str | None
-    personal: bool = field(init=False)
-    """Whether any of them counts users, or addresses in their place."""
-
-    def __post_init__(self) -> None:
-        self.personal = self.user is not None or self.endpoint is not None
+    edge: bool
+    tenant: bool
+    user: bool
+    endpoint: bool
 
 
 @dataclass(slots=True)
@@ -130,8 +125,9 @@ class Layers:
         rules = [rule for rule in (edge, tenant, user, endpoint) if rule is not None]
         if target.closed:
             rules = [Rule(r.name, r.layer, r.limit, r.scope, r.strikes, "deny") for r in rules]
-        scopes = [rule.scope if rule is not None else None for rule in (edge, tenant, user, endpoint)]
-        return Column(Rules(rules), *scopes)
+        return Column(
+            Rules(rules), edge is not None, tenant is not None, user is not None, endpoint is not None
+        )
 
     def _tenant(self, tier: str, category: Category) -> Rule | None:
         if self._tiers is None:

@@ -189,7 +189,7 @@ def _rule(limit: Limit, store: Store | AsyncStore, name: str) -> Rule:
 
 
 def _plan(rule: Rule, key: str, cost: int, *, peek: bool) -> Plan:
-    return Plan((rule,), (rule.scope + key,), cost, group=key, peek=peek)
+    return Plan.of((rule,), (rule.scope + key,), cost, group=key, peek=peek)
 
 
 def _decision(limit: Limit, found: Found) -> Decision:

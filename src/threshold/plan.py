@@ -88,25 +88,79 @@ class Rule:
 
 @dataclass(slots=True)
 class Plan:
-    """One request as a store sees it: the takes to make, and the abuse record to consult.
+    r"""One request as a store sees it: the takes to make, and the abuse record to consult.
 
-    A take is a rule and a key; rules and keys stand in parallel columns because the rules of a request are
-    known beforehand and only the keys are new.
+    A take is a rule and the name counted under it; the two together are a key. Rules and names stand in
+    parallel columns because the rules of a request are known beforehand and only the names are new.
+
+    >>> from threshold import TokenBucket
+    >>> user = Rule.of("user", "user", TokenBucket("100/minute"))
+    >>> plan = Plan((user,), ("u:ada", "u:ada"), abuse_scope="abuse\0")
+    >>> plan.keys == (user.scope + "u:ada",), plan.abuse
+    (True, 'abuse\x00u:ada')
     """
 
     rules: tuple[Rule, ...]
-    keys: tuple[str, ...]
-    """One full key per rule: the rule's scope + the identity counted."""
+    names: Sequence[str]
+    """One per rule; and where an abuse record is consulted, last, the name it is kept under."""
     cost: int = 1
-    abuse: str | None = None
-    """Key of the caller's abuse record, or None when nothing here may strike."""
+    abuse_scope: str | None = None
+    """What opens the key of the caller's abuse record; None when nothing here may strike."""
     ladder: Ladder | None = None
     group: str = ""
     """Keys of a plan that must live together (everything but the edge layer) share this name."""
     peek: bool = False
     """Decide, but write nothing."""
-    kept: Any = field(default=None, repr=False, compare=False)
-    """What the store that saw this very plan last wants to know when it sees it again."""
+
+    @classmethod
+    def of(
+        cls,
+        rules: tuple[Rule, ...],
+        keys: Sequence[str],
+        cost: int = 1,
+        abuse: str | None = None,
+        ladder: Ladder | None = None,
+        group: str = "",
+        peek: bool = False,
+    ) -> Plan:
+        """Build a plan from whole keys: a rule's scope and a name each, `abuse` with a scope of its own.
+
+        Raises:
+            ValueError: for a key that does not begin with its rule's scope.
+        """
+        names = []
+        for rule, key in zip(rules, keys, strict=True):
+            if not key.startswith(rule.scope):
+                raise ValueError(f"keys: {key!r} does not begin with {rule.scope!r}, the scope of its rule")
+            names.append(key[len(rule.scope) :])
+        if abuse is None:
+            return cls(rules, names, cost, None, ladder, group, peek)
+        scope, name = split(abuse)
+        return cls(rules, [*names, name], cost, scope, ladder, group, peek)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """One full key per rule: the rule's scope + the name counted."""
+        return tuple([rule.scope + name for rule, name in zip(self.rules, self.names)])  # noqa: B905 (0.1 us)
+
+    @property
+    def abuse(self) -> str | None:
+        """Key of the caller's abuse record, or None when nothing here may strike."""
+        return None if self.abuse_scope is None else self.abuse_scope + self.names[-1]
+
+
+Asked = tuple[tuple[Rule, ...], Sequence[str], int, str | None, Ladder | None, str]
+"""What makes a `Plan`, up to its group: a request as a policy hands it to whoever may need no plan for it."""
+
+
+def split(key: str) -> tuple[str, str]:
+    r"""The scope of a key, and the name counted under it.
+
+    >>> split("user\0u:ada")
+    ('user\x00', 'u:ada')
+    """
+    end = key.index("\0") + 1
+    return key[:end], key[end:]
 
 
 @dataclass(slots=True)

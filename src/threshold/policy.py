@@ -15,7 +15,7 @@ from .errors import ConfigurationError
 from .escalation import Ladder
 from .headers import STYLES, Rules, Style
 from .layers import LAYERS, LONGEST_REMEMBERED_PATH, Layers, Listed, Table, texts
-from .plan import Layer, Limit, OnStoreError, Outcome, Plan
+from .plan import Asked, Layer, Limit, OnStoreError, Outcome, Plan
 from .rate import SECOND
 from .tiers import LimitLike, Tiers, as_limit
 from .verdict import Caller, Verdict, longest_retry
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 MissingAddress = Literal["share", "skip"]
 _NO_ADDRESS = "unknown"
 _MOST_REMEMBERED_ADDRESSES = 8192
-_MOST_REMEMBERED_CALLERS = 4096
-_LONGEST_REMEMBERED = 1024
 
 
 class Policy:
@@ -108,7 +106,6 @@ class Policy:
         self._counted = lru_cache(_MOST_REMEMBERED_ADDRESSES)(
             partial(addresses.group, ipv6_prefix=ipv6_prefix)
         )
-        self._remembered = lru_cache(_MOST_REMEMBERED_CALLERS)(self._plan_short)
         self._allow = addresses.Networks("allow", allow)
         self._allow_users = frozenset(texts("allow_users", allow_users))
         if "" in self._allow_users:
@@ -168,11 +165,12 @@ class Policy:
         Raises:
             TypeError, ValueError: for a cost that is no whole number of requests, 0 or more.
         """
-        return self._plan(
+        asked = self.asked(
             caller.address, caller.tenant, caller.tier, caller.user, caller.method, caller.path, caller.cost
         )
+        return None if asked is None else Plan(*asked)
 
-    def plan_for(
+    def asked(
         self,
         address: str | None,
         tenant: str | None,
@@ -181,39 +179,8 @@ class Policy:
         method: str,
         path: str,
         cost: int,
-    ) -> Plan | None:
-        """`plan`, from the fields of a caller; the plans of the latest callers are remembered."""
-        if cost != 1:
-            return self._plan(address, tenant, tier, user, method, path, cost)
-        try:
-            return self._remembered(address, tenant, tier, user, method, path)
-        except _TooLong:
-            return self._plan(address, tenant, tier, user, method, path, cost)
-
-    def _plan_short(
-        self,
-        address: str | None,
-        tenant: str | None,
-        tier: str | None,
-        user: str | None,
-        method: str,
-        path: str,
-    ) -> Plan | None:
-        """The plan of a request that costs 1; raises where its names are too long to be remembered."""
-        if sum(map(len, filter(None, (address, tenant, tier, user, method, path)))) > _LONGEST_REMEMBERED:
-            raise _TooLong
-        return self._plan(address, tenant, tier, user, method, path, 1)
-
-    def _plan(
-        self,
-        address: str | None,
-        tenant: str | None,
-        tier: str | None,
-        user: str | None,
-        method: str,
-        path: str,
-        cost: int,
-    ) -> Plan | None:
+    ) -> Asked | None:
+        """What `plan` plans, from the fields of a caller: spares a `Caller`, and mostly a `Plan`."""
         if type(cost) is not int or cost < 0:
             raise _bad_cost(cost)
         if self._exempt and (user in self._allow_users or self._allow.holds(address or "")):
@@ -234,24 +201,25 @@ class Policy:
         who = ""
         if user:
             who = f"u{len(tenant)}:{tenant}:{user}" if tenant else f"u:{user}"
-        elif column.personal or ladder is not None:
+        elif column.user or column.endpoint or ladder is not None:
             who = f"a{len(tenant)}:{tenant}:{address}" if tenant else f"a:{address}"
-        keys = []
-        if column.edge is not None:
-            keys.append(f"{column.edge}{address}")
-        if column.tenant is not None:
-            keys.append(f"{column.tenant}{tenant}")
-        if column.user is not None:
-            keys.append(column.user + who)
-        if column.endpoint is not None:
-            keys.append(column.endpoint + who)
-        if not keys:
+        names = []
+        if column.edge and address is not None:
+            names.append(address)
+        if column.tenant and tenant:
+            names.append(tenant)
+        if column.user:
+            names.append(who)
+        if column.endpoint:
+            names.append(who)
+        if not names:
             return None
         if ladder is not None and (
             user or (self.strike_anonymous and address is not None and address != _NO_ADDRESS)
         ):
-            return Plan(column.rules, tuple(keys), cost, self._abuse_scope + who, ladder, tenant or who)
-        return Plan(column.rules, tuple(keys), cost, None, None, tenant or who)
+            names.append(who)
+            return column.rules, names, cost, self._abuse_scope, ladder, tenant or who
+        return column.rules, names, cost, None, None, tenant or who
 
     def fails_closed(self, method: str, path: str) -> bool:
         """Whether a request that cannot be decided must not pass."""
@@ -289,10 +257,6 @@ class Policy:
         if name is None:
             raise ConfigurationError("address", address, "name a user, or an address such as 203.0.113.9")
         return self._abuse_scope + (f"a{len(tenant)}:{tenant}:{name}" if tenant else f"a:{name}")
-
-
-class _TooLong(Exception):
-    """A caller whose names would take too much memory to remember."""
 
 
 def _flag(name: str, value: bool) -> bool:

@@ -6,12 +6,12 @@ that one call, so that the two differ by a single `await`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, cast
 
 from .errors import ConfigurationError, StoreUnavailable
 from .headers import Rules
-from .plan import Outcome, Plan
+from .plan import Asked, Found, Outcome, Plan
 from .policy import Policy
 from .stores.base import AsyncStore, Store
 from .stores.memory import MemoryStore
@@ -65,7 +65,7 @@ class _Front:
             return self._passed
         if self._local is None:
             self._local = MemoryStore(max_keys=_LOCAL_KEYS)
-        kept = Plan(
+        kept = Plan.of(
             Rules([rules[i] for i in local]),
             tuple(plan.keys[i] for i in local),
             plan.cost,
@@ -105,6 +105,9 @@ class Threshold(_Front):
         if getattr(store, "asynchronous", False):
             raise ConfigurationError("store", store, "this store is awaited: use AsyncThreshold")
         self.store = store
+        self._admit: Callable[[Asked], Sequence[Found] | None] | None = None
+        if not policy.dry_run:
+            self._admit = getattr(store, "admit", None)
 
     def check(self, caller: Caller) -> Verdict:
         """Decide one request, and charge it if every limit admits it."""
@@ -119,8 +122,12 @@ class Threshold(_Front):
             return self._without_store(plan, error)
         return self._concluded(plan, outcome)
 
-    def decide_briefly(self, plan: Plan) -> Outcome | Verdict:
-        """`decide`, but of an ordinary admitted request, nearly every one, only the outcome is told."""
+    def admit(self, asked: Asked) -> Sequence[Found] | Verdict:
+        """The quick way for shells: what the limits said of an ordinary admitted request, or a verdict."""
+        if self._admit is not None:
+            found = self._admit(asked)
+            return self.decide(Plan(*asked)) if found is None else found
+        plan = Plan(*asked)
         try:
             outcome = self.store.decide(plan)
         except StoreUnavailable as error:
@@ -134,7 +141,7 @@ class Threshold(_Front):
             or self._rehearsing
         ):
             return self._concluded(plan, outcome)
-        return outcome
+        return outcome.found
 
     def peek(self, caller: Caller) -> Verdict:
         """Say what `check` would decide now; nothing is charged, struck or announced.

@@ -19,7 +19,6 @@ from .http.delays import Delays, quarter
 from .http.identity import Cached, Identify, check_function, named
 from .http.protocols import Environ, Headers, StartResponse, WSGIApp
 from .http.wsgi_fields import announcing
-from .plan import Outcome
 from .policy import Policy
 from .stores.base import Store
 from .threshold import AsyncThreshold, Threshold
@@ -66,14 +65,14 @@ class ThresholdMiddleware:
 
     __slots__ = (
         "_address",
+        "_admit",
+        "_ask",
         "_cost",
         "_cost_of",
-        "_decide",
         "_delays",
         "_header",
         "_identified",
         "_on_refused",
-        "_plan",
         "_sleep",
         "_style",
         "_tenant",
@@ -111,8 +110,8 @@ class ThresholdMiddleware:
         self.app = app
         self.threshold = _threshold(policy, store, hooks)
         """The front end asked for each request; unban callers here."""
-        self._plan = self.threshold.policy.plan_for
-        self._decide = self.threshold.decide_briefly
+        self._ask = self.threshold.policy.asked
+        self._admit = self.threshold.admit
         self._style = self.threshold.policy.headers
         self._tenant = tenant
         self._user = user
@@ -149,17 +148,17 @@ class ThresholdMiddleware:
                 path = path.encode("latin-1", "replace").decode("utf-8", "replace")
             if path[:1] != "/":
                 path = routed(path, "")
-            plan = self._plan(address, tenant, tier, user, environ["REQUEST_METHOD"], path, cost)
+            asked = self._ask(address, tenant, tier, user, environ["REQUEST_METHOD"], path, cost)
             verdict: Verdict | None = None
             fields: Headers = []
-            if plan is not None:
-                decided = self._decide(plan)
-                if type(decided) is Outcome:
-                    rules: Rules = plan.rules  # type: ignore[assignment]  # a policy's plans hold Rules
-                    fields = told(rules.text, rules, decided.found, self._style)
+            if asked is not None:
+                said = self._admit(asked)
+                if isinstance(said, Verdict):
+                    verdict = said
+                    fields = said.headers
                 else:
-                    verdict = cast(Verdict, decided)
-                    fields = verdict.headers
+                    rules: Rules = asked[0]  # type: ignore[assignment]  # a policy asks with Rules
+                    fields = told(rules.text, rules, said, self._style)
         except Exception:
             self._trouble()
             method, path = environ.get("REQUEST_METHOD", "GET"), environ.get("PATH_INFO", "")

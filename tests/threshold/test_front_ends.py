@@ -67,7 +67,7 @@ def test_the_order_of_takes_is_irrelevant(moves: list[tuple[int, int]], random: 
         verdicts = set()
         for clock, store, order in zip(clocks, stores, orders, strict=True):
             clock.advance(seconds * 7)
-            turned = Plan(
+            turned = Plan.of(
                 tuple(plan.rules[i] for i in order),
                 tuple(plan.keys[i] for i in order),
                 cost,

@@ -37,7 +37,7 @@ RULES = (
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["decide"] * 6 + ["take", "take", "peek", "reset", "refund"]),
+        st.sampled_from(["decide"] * 6 + ["admit", "admit", "take", "take", "peek", "reset", "refund"]),
         st.integers(0, 11),  # who
         st.integers(1, 15),  # which rules, as bits
         st.sampled_from([0, 1, 1, 1, 2, 3, 4]),  # cost
@@ -50,7 +50,7 @@ steps = st.lists(
 
 def shards(store: MemoryStore) -> list[dict[str, State]]:
     """The dicts in which a store keeps its states."""
-    return [shard for table in store._table._scopes.values() for shard in table.shards]
+    return [shard for table in store._table.scopes.values() for shard in table.shards]
 
 
 class Twin:
@@ -136,6 +136,14 @@ def run(max_keys: int, trace: list[tuple[str, int, int, int, bool, int]]) -> Twi
                 assert found[:3] == meant.found[0][:3]
             else:
                 twin.adopt(single)
+        elif action == "admit" and not asked.peek:
+            found = twin.store.admit(
+                (asked.rules, asked.names, asked.cost, asked.abuse_scope, asked.ladder, asked.group)
+            )
+            if found is not None:
+                meant = twin.reference.decide(asked, twin.clock())
+                assert (meant.allowed, meant.strike, meant.shadowed) == (True, 0, False)
+                assert [answer[:3] for answer in found] == [answer[:3] for answer in meant.found]
         else:
             overflowed = twin.store.overflowed
             twin.decide(asked)
@@ -172,7 +180,7 @@ def test_is_the_reference_with_a_bound_on_long_traces(
     rng = Random(max_keys)
     trace = [
         (
-            rng.choice(["decide"] * 7 + ["take", "take", "peek", "reset"]),
+            rng.choice(["decide"] * 5 + ["admit", "admit", "take", "take", "peek", "reset"]),
             rng.randrange(12),
             rng.randint(1, 15),
             rng.choice((0, 1, 1, 1, 2, 3, 4)),
@@ -395,7 +403,7 @@ def test_callers_keep_their_states_when_the_table_they_are_in_is_spread() -> Non
     for i in range(3_000):
         fill(store, rule, 1, f"other{i}-")
         if i % 1000 == 999:
-            assert take("ann", 1)[1] == store.decide(replace(asked, kept=None, peek=True)).found[0][1]
+            assert take("ann", 1)[1] == store.decide(replace(asked, peek=True)).found[0][1]
     assert len(shards(store)) > 1
     assert store.decide(asked).found[0][1] == 0
     assert [take(f"other{i}-0", 0)[1] for i in range(0, 3_000, 100)] == [4] * 30

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from threshold import Ladder, Limiter, MemoryStore, Rung, SlidingWindow, TokenBucket
-from threshold.plan import Limit, Rule
+from threshold.plan import Limit, Plan, Rule
 from threshold.stores.base import bind
 from threshold.testing import ManualClock, worst_window
 from threshold.testing.contract_base import plan
@@ -173,7 +173,7 @@ def test_sixteen_threads_with_four_rules_charge_all_or_nothing() -> None:
     def work(number: int) -> None:
         rules = (*shared, *own)
         keys = (*(rule.scope + "all" for rule in shared), *(f"{rule.scope}{number}" for rule in own))
-        asked = type(plan(rules))(rules, keys)
+        asked = Plan.of(rules, keys)
         for _ in range(80):
             admitted[number] += store.decide(asked).allowed
 
@@ -212,7 +212,7 @@ def test_threads_at_the_bound_keep_it() -> None:
             assert len(store) <= 300
 
     hammer(16, work)
-    assert len(store) == sum(len(shard) for table in store._table._scopes.values() for shard in table.shards)
+    assert len(store) == sum(len(shard) for table in store._table.scopes.values() for shard in table.shards)
     assert len(store) == sum(len(bucket) for bucket in store._table._buckets.values())
 
 

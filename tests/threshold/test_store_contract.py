@@ -75,7 +75,9 @@ class _Forgetful(MemoryStore):
     def decide(self, plan: Plan) -> Outcome:
         self.decisions += 1
         if self.decisions % 7 == 0:
-            return super().decide(Plan(plan.rules, plan.keys, plan.cost, plan.abuse, plan.ladder, peek=True))
+            return super().decide(
+                Plan.of(plan.rules, plan.keys, plan.cost, plan.abuse, plan.ladder, peek=True)
+            )
         return super().decide(plan)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from ..headers import Field
-from ..plan import Plan
+from ..plan import Asked
 from ..rate import SECOND
 from ..verdict import Verdict
 
@@ -37,7 +37,7 @@ class _Kept(NamedTuple):
     body: bytes
 
 
-Key = tuple[tuple[str, ...], int, str | None]
+Key = tuple[int, tuple[str, ...], int, str | None]
 Answer = tuple[int, list[Field], bytes]
 """Status, header fields and body of a response. Not to be changed: it may be sent again."""
 
@@ -54,12 +54,12 @@ class Repeats:
     def __init__(self, store: Timed) -> None:
         self.store = store
         self.kept: dict[Key, _Kept] = {}
-        """Answers by keys, cost and Accept field; nothing to find while it is empty."""
+        """Answers by rules, names, cost and Accept field; nothing to find while it is empty."""
         self._episodes: dict[str, int] = {}
 
-    def find(self, plan: Plan, accept: str | None) -> Answer | None:
+    def find(self, asked: Asked, accept: str | None) -> Answer | None:
         """The answer to this request, if it is known for certain."""
-        key = plan.keys, plan.cost, accept
+        key = _key(asked, accept)
         kept = self.kept.get(key)
         if kept is None:
             return None
@@ -68,37 +68,41 @@ class Repeats:
         self.kept.pop(key, None)
         return None
 
-    def keep(self, plan: Plan, accept: str | None, verdict: Verdict, generation: int, answer: Answer) -> None:
+    def keep(
+        self, asked: Asked, accept: str | None, verdict: Verdict, generation: int, answer: Answer
+    ) -> None:
         """Remember how a refusal was answered; `generation` is the store's from before it decided."""
         if accept is not None and len(accept) > _LONGEST_ACCEPT:
             return
-        lasts = self._lasts(plan, verdict)
+        lasts = self._lasts(asked, verdict)
         if lasts > 0:
             if len(self.kept) >= _MOST:
                 self.kept.clear()
             at = verdict.outcome.at
-            self.kept[plan.keys, plan.cost, accept] = _Kept(at, at + lasts, generation, *answer)
+            self.kept[_key(asked, accept)] = _Kept(at, at + lasts, generation, *answer)
 
-    def struck(self, plan: Plan, verdict: Verdict) -> None:
+    def struck(self, asked: Asked, verdict: Verdict) -> None:
         """Remember how long the episode lasts that a strike has just opened."""
         outcome = verdict.outcome
-        if plan.abuse is not None:
+        rules, names, _, abuse_scope, _, _ = asked
+        if abuse_scope is not None:
             if len(self._episodes) >= _MOST:
                 self._episodes.clear()
             lengths = [
                 rule.limit.episode_us(answer[0])
-                for rule, answer in zip(plan.rules, outcome.found, strict=True)
+                for rule, answer in zip(rules, outcome.found, strict=True)
                 if answer[0] > 0 and rule.strikes
             ]
-            self._episodes[plan.abuse] = outcome.at + max(lengths)
+            self._episodes[names[-1]] = outcome.at + max(lengths)
 
-    def _lasts(self, plan: Plan, verdict: Verdict) -> int:
+    def _lasts(self, asked: Asked, verdict: Verdict) -> int:
         """Microseconds for which the same request is refused in the same words; 0 when that is not sure."""
         outcome = verdict.outcome
+        _, names, _, abuse_scope, _, _ = asked
         lasts = SECOND
-        if outcome.found and plan.ladder is not None and plan.abuse is not None:
+        if outcome.found and abuse_scope is not None:
             # Once the episode is over, the next refusal is a strike and must be decided.
-            lasts = min(lasts, self._episodes.get(plan.abuse, 0) - outcome.at)
+            lasts = min(lasts, self._episodes.get(names[-1], 0) - outcome.at)
             if lasts <= 0:
                 return 0
         # A figure in whole seconds, rounded up, holds until its instant is one second nearer.
@@ -113,3 +117,9 @@ class Repeats:
                 if answer[0] > 0:
                     lasts = min(lasts, answer[0])
         return lasts
+
+
+def _key(asked: Asked, accept: str | None) -> Key:
+    """What tells one answer from another; a policy has each of its `Rules` once, for as long as it lives."""
+    rules, names, cost, _, _, _ = asked
+    return id(rules), tuple(names), cost, accept

@@ -38,7 +38,7 @@ class MessageLimit:
 
     async def admits(self, caller: str) -> bool:
         """Charge one message; True as well while the store cannot answer."""
-        plan = Plan(self._rules, (self._scope + caller,), group=caller)
+        plan = Plan.of(self._rules, (self._scope + caller,), group=caller)
         try:
             answer: Outcome | Awaitable[Outcome] = self._store.decide(plan)
             outcome = answer if isinstance(answer, Outcome) else await answer

@@ -15,7 +15,7 @@ from collections import deque
 from heapq import heappop, heappush
 from typing import Protocol
 
-from ..plan import State
+from ..plan import State, split
 
 _KEYS_PER_SHARD = 1024
 _MOST_SHARDS = 65_536
@@ -64,18 +64,17 @@ class ScopeTable:
 class KeyTable:
     """Hold at most `max_keys` states by key: a scope that ends in NUL, and a name."""
 
-    __slots__ = ("_barren", "_buckets", "_calendar", "_most_shards", "_scopes", "count", "layout", "max_keys")
+    __slots__ = ("_barren", "_buckets", "_calendar", "_most_shards", "count", "max_keys", "scopes")
 
     def __init__(self, max_keys: int) -> None:
         self.max_keys = max_keys
         self.count = 0
         """Keys held now."""
-        self.layout = object()
-        """Another one whenever a home has moved."""
         shards = 1 << max(0, (max_keys // _KEYS_PER_SHARD).bit_length() - 1)
         # An odd number of shards, so that which shard says nothing about the place inside it.
         self._most_shards = min(shards, _MOST_SHARDS) | 1
-        self._scopes: dict[str, ScopeTable] = {}
+        self.scopes: dict[str, ScopeTable] = {}
+        """The table of each scope that was ever asked for."""
         self._buckets: dict[Page, deque[str]] = {}
         self._calendar: list[Page] = []
         self._barren = (0, 0)  # from when to when looking ahead is in vain
@@ -86,18 +85,18 @@ class KeyTable:
         Raises:
             RuntimeError: when there would be more than 65,536 scopes.
         """
-        table = self._scopes.get(scope)
+        table = self.scopes.get(scope)
         if table is None:
-            if len(self._scopes) >= _MOST_SCOPES:
+            if len(self.scopes) >= _MOST_SCOPES:
                 raise RuntimeError("more than 65,536 different limits in one store: a limit per caller?")
-            table = self._scopes[scope] = ScopeTable(scope, resting)
+            table = self.scopes[scope] = ScopeTable(scope, resting)
         table.resting = resting
         return table
 
     def find(self, key: str) -> tuple[dict[str, State], str] | None:
         """The dict in which a key lives, and its name there; None when its scope is unknown."""
         scope, name = split(key)
-        table = self._scopes.get(scope)
+        table = self.scopes.get(scope)
         return None if table is None else (table.home(name), name)
 
     def insert(self, table: ScopeTable, name: str, state: State, now: int) -> None:
@@ -107,7 +106,6 @@ class KeyTable:
             self._reclaim(now, _LOOKS)
             if len(home) >= _KEYS_PER_SHARD and table.width < self._most_shards:
                 table.spread(self._most_shards)
-                self.layout = object()
                 home = table.home(name)
             self.count += 1
             rests_at = table.resting.rests_at(state)
@@ -139,9 +137,8 @@ class KeyTable:
 
     def clear(self) -> None:
         """Forget everything; who holds a table of a scope may go on using it."""
-        for table in self._scopes.values():
+        for table in self.scopes.values():
             table.clear()
-        self.layout = object()
         self.count = 0
         self._buckets.clear()
         self._calendar.clear()
@@ -187,7 +184,7 @@ class KeyTable:
         if not bucket:
             del self._buckets[page]
             heappop(self._calendar)
-        table = self._scopes[page[1]]
+        table = self.scopes[page[1]]
         home = table.home(name)
         state = home[name]
         rests_at = now if state is None else table.resting.rests_at(state)
@@ -196,13 +193,3 @@ class KeyTable:
         del home[name]
         self.count -= 1
         return None
-
-
-def split(key: str) -> tuple[str, str]:
-    r"""The scope of a key, and the name counted under it.
-
-    >>> split("user\0u:ada")
-    ('user\x00', 'u:ada')
-    """
-    end = key.index("\0") + 1
-    return key[:end], key[end:]

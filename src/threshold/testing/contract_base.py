@@ -73,7 +73,7 @@ def plan(
 ) -> Plan:
     """A plan for one identity under these rules; with a ladder it has an abuse record too."""
     keys = tuple(rule.scope + who for rule in rules)
-    return Plan(tuple(rules), keys, cost, abuse_key(who) if ladder else None, ladder, who, peek)
+    return Plan.of(tuple(rules), keys, cost, abuse_key(who) if ladder else None, ladder, who, peek)
 
 
 def abuse_key(who: str = "ann") -> str:

@@ -41,8 +41,9 @@ class Scene:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"ok"})
 
+        self.user = "u1"
         self.app = ThresholdMiddleware(
-            app, policy=policy, store=self.store, user=lambda scope: "u1", **options
+            app, policy=policy, store=self.store, user=lambda scope: self.user, **options
         )
 
     def get(self, **more: Any) -> Any:
@@ -62,7 +63,7 @@ def test_a_refusal_is_repeated_without_asking_the_store(scene: Callable[..., Sce
     stage = scene(Policy(user=limit))
     answers = [stage.get() for _ in range(6)]
     assert [answer.status for answer in answers] == [200, 200, 429, 429, 429, 429]
-    assert stage.store.asked == 3
+    assert stage.store.asked == 2  # for the first, and the refused; the second was an ordinary one
     assert answers[5].headers == answers[2].headers
     assert answers[5].body == answers[2].body
 
@@ -121,6 +122,17 @@ def test_an_unbanned_caller_is_let_in_at_once(scene: Callable[..., Scene]) -> No
     assert stage.get().all("x-ratelimit-banned") == ["true"]  # a new strike: the limit is still used up
     stage.store.reset(stage.store.keys)
     assert stage.get().status == 200
+
+
+def test_what_a_banned_user_was_told_is_told_to_nobody_else_at_the_same_address(
+    scene: Callable[..., Scene],
+) -> None:
+    policy = Policy(edge="100/minute", endpoints={"GET /only": "1/hour"}, ladder=Ladder([Rung(ban=60)]))
+    stage = scene(policy)
+    assert [stage.get(path="/only").status for _ in range(2)] == [200, 429]
+    assert [stage.get(path="/other").status for _ in range(2)] == [429, 429]
+    stage.user = "u2"
+    assert stage.get(path="/other").status == 200
 
 
 def test_a_clock_that_steps_back_ends_all_repeating(scene: Callable[..., Scene]) -> None:

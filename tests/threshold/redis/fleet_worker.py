@@ -31,7 +31,7 @@ async def main() -> None:
     async def ask(task: int) -> None:
         which = task % 2
         rule = RULES[which]
-        plan = Plan((rule,), (rule.scope + "all",), 1, group="all")
+        plan = Plan.of((rule,), (rule.scope + "all",), 1, group="all")
         while real_monotonic() < end:
             outcome = await store.decide(plan)
             told[which].append((outcome.at, outcome.allowed))

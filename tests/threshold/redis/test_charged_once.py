@@ -28,7 +28,7 @@ BUDGET = 0.05
 
 
 def plan_for(who: str, *, peek: bool = False) -> Plan:
-    return Plan((RULE,), (RULE.scope + who,), 1, group=who, peek=peek)
+    return Plan.of((RULE,), (RULE.scope + who,), 1, group=who, peek=peek)
 
 
 @pytest.fixture

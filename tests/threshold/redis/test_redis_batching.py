@@ -22,7 +22,7 @@ RULE = Rule.of("u", "user", TokenBucket("1000/day"))
 
 
 def plan_for(who: str) -> Plan:
-    return Plan((RULE,), (RULE.scope + who,), 1, group=who)
+    return Plan.of((RULE,), (RULE.scope + who,), 1, group=who)
 
 
 @pytest.fixture

@@ -63,12 +63,12 @@ def make(request: pytest.FixtureRequest) -> Iterator[Make]:
 
 def plan_for(user: str, address: str = "203.0.113.9", tenant: str = "acme", **more: Any) -> Plan:
     keys = (EDGE.scope + address, TENANT.scope + tenant, USER.scope + user)
-    return Plan((EDGE, TENANT, USER), keys, 1, f"abuse\0{user}", LADDER, tenant, **more)
+    return Plan.of((EDGE, TENANT, USER), keys, 1, f"abuse\0{user}", LADDER, tenant, **more)
 
 
 def left(store: Store, plan: Plan) -> list[int]:
     """What each limit of a plan still admits."""
-    look = Plan(plan.rules, plan.keys, 0, None, None, plan.group, True)
+    look = Plan.of(plan.rules, plan.keys, 0, None, None, plan.group, True)
     return [answer[1] for answer in store.decide(look).found]
 
 
@@ -174,7 +174,7 @@ def test_decisions_go_on_while_a_slot_moves(make: Make) -> None:
 
         def plan(user: str) -> Plan:
             keys = (limit.scope + user, other.scope + user)
-            return Plan((limit, other), keys, 1, f"abuse\0{user}", LADDER, "acme")
+            return Plan.of((limit, other), keys, 1, f"abuse\0{user}", LADDER, "acme")
 
         slot = slot_of(KeyNames(tagged=True).tag("acme")[1:-1])
         source = cluster.owner(slot)
@@ -209,7 +209,7 @@ def test_a_killed_master_is_replaced_and_its_slots_are_found_again(make: Make) -
 
         def ask(group: str) -> bool:
             try:
-                return store.decide(Plan((rule,), (rule.scope + group,), 1, group=group)).allowed
+                return store.decide(Plan.of((rule,), (rule.scope + group,), 1, group=group)).allowed
             except StoreUnavailable:
                 return False
 

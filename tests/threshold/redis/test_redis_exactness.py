@@ -99,7 +99,7 @@ def test_eight_threads_are_told_what_one_would_be(shared_server: Server) -> None
 
     def ask(which: int) -> None:
         rule = rules[which]
-        plan = Plan((rule,), (rule.scope + "all",), 1, group="all")
+        plan = Plan.of((rule,), (rule.scope + "all",), 1, group="all")
         while time.monotonic() < end:
             outcome = store.decide(plan)
             told[which].append((outcome.at, outcome.allowed))

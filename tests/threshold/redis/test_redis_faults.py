@@ -53,7 +53,7 @@ def make(request: pytest.FixtureRequest) -> Iterator[Make]:
 
 
 def plan_for(who: str = "ann", *, peek: bool = False) -> Plan:
-    return Plan((RULE,), (RULE.scope + who,), 1, group=who, peek=peek)
+    return Plan.of((RULE,), (RULE.scope + who,), 1, group=who, peek=peek)
 
 
 class Storm:

@@ -25,7 +25,7 @@ LADDER = Ladder([Rung(ban=60)], decay=600)
 
 
 def plan_for(who: str, rules: tuple[Rule, ...] = RULES) -> Plan:
-    return Plan(rules, tuple(rule.scope + who for rule in rules), 1, f"abuse\0{who}", LADDER, who)
+    return Plan.of(rules, tuple(rule.scope + who for rule in rules), 1, f"abuse\0{who}", LADDER, who)
 
 
 def test_nothing_on_the_server_can_be_read_and_everything_ends(any_server: Server) -> None:
@@ -55,7 +55,7 @@ def test_an_expired_key_is_gone_when_its_state_is_at_rest_and_a_second(shared_se
     prefix = secrets.token_hex(4)
     store = RedisStore(shared_server.url, prefix=prefix, budget=10)
     rule = Rule.of("u", "user", TokenBucket("10/second"))
-    outcome = store.decide(Plan((rule,), (rule.scope + "ann",), 3, group="ann"))
+    outcome = store.decide(Plan.of((rule,), (rule.scope + "ann",), 3, group="ann"))
     client = shared_server.client()
     (name,) = client.scan_iter(f"{prefix}:*")
     assert 1000 <= client.pttl(name) <= 1000 + outcome.found[0][2] // 1000
@@ -74,11 +74,11 @@ def bytes_per_key(binary: str, rule: Rule, count: int, spread: int = 1) -> float
     with Server(binary) as server:
         client = server.client()
         store = RedisStore(server.url, budget=10)
-        store.decide(Plan((rule,), (rule.scope + "warm",), 1))
+        store.decide(Plan.of((rule,), (rule.scope + "warm",), 1))
         client.config_set("lazyfree-lazy-expire", "no")
         before = client.info("memory")["used_memory"]
         for i in range(count):
-            store.decide(Plan((rule,), (f"{rule.scope}u{i}",), 1))
+            store.decide(Plan.of((rule,), (f"{rule.scope}u{i}",), 1))
         grown = client.info("memory")["used_memory"] - before
         assert client.dbsize() == count + 1
         client.close()
@@ -110,7 +110,7 @@ def test_a_hundred_thousand_token_buckets_take_few_bytes(kind: str) -> None:
 def test_connections_do_not_survive_a_fork(shared_server: Server) -> None:
     store = RedisStore(shared_server.url, prefix=secrets.token_hex(4), budget=10)
     rule = Rule.of("u", "user", TokenBucket("1000/day"))
-    plan = Plan((rule,), (rule.scope + "ann",), 1)
+    plan = Plan.of((rule,), (rule.scope + "ann",), 1)
     assert store.decide(plan).found[0][1] == 999
     pid = os.fork()
     if pid == 0:  # the child: any mix-up of replies shows in what is left

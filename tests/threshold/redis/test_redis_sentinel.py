@@ -22,7 +22,7 @@ from threshold.testing.contract_base import Awaited
 from .servers import SentinelServer, Server, valkey_binary
 
 RULE = Rule.of("u", "user", TokenBucket("1000/day"))
-PLAN = Plan((RULE,), (RULE.scope + "ann",), 1, group="ann")
+PLAN = Plan.of((RULE,), (RULE.scope + "ann",), 1, group="ann")
 
 
 class Watched:

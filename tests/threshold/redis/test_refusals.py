@@ -9,13 +9,15 @@ from random import Random
 import pytest
 
 from threshold import AsyncLimiter, Decision, Limiter, TokenBucket
-from threshold.plan import Outcome, Plan
+from threshold.plan import Outcome, Plan, Rule
 from threshold.stores.redis import AsyncRedisStore, RedisStore
 from threshold.stores.redis.refusals import Refusals
 from threshold.testing import ManualClock
 
 from .servers import Server
 from .walks import START, Twin, keys_of, steps
+
+RULE = Rule.of("k", "user", TokenBucket("1/second"))
 
 
 def verdict(outcome: Outcome) -> tuple[object, ...]:
@@ -51,11 +53,11 @@ def test_the_table_is_bounded_and_forgets_all_at_once() -> None:
     table = Refusals()
     refusal = Outcome(False, [(500_000, 0, 500_000, None)], 0)
     for i in range(30_000):
-        table.remember(Plan((), (f"k\0{i}",)), refusal, 500_000, asked=0, now=0)
+        table.remember(Plan((RULE,), (f"u{i}",)), refusal, 500_000, asked=0, now=0)
         assert len(table) <= 8192
-    assert table.find(Plan((), ("k\x0029999",)), now=1) is not None
+    assert table.find(Plan((RULE,), ("u29999",)), now=1) is not None
     table.forget()
-    assert table.find(Plan((), ("k\x0029999",)), now=1) is None
+    assert table.find(Plan((RULE,), ("u29999",)), now=1) is None
 
 
 @pytest.mark.parametrize("kind", [RedisStore, AsyncRedisStore])
@@ -91,10 +93,10 @@ def test_an_answer_that_is_read_late_refuses_nobody_for_longer_than_the_server_s
 
 def test_nothing_is_remembered_for_longer_than_a_second_or_for_a_peek() -> None:
     table = Refusals()
-    plan = Plan((), ("k\0ann",))
+    plan = Plan((RULE,), ("ann",))
     table.remember(plan, Outcome(False, [(10**9, 0, 10**9, None)], 0), 10**9, asked=0, now=0)
     assert table.find(plan, now=999_999) is not None
     assert table.find(plan, now=1_000_000) is None
     assert table.find(plan, now=-1) is None
-    assert table.find(Plan((), ("k\0ann",), peek=True), now=1) is None
-    assert table.find(Plan((), ("k\0ann",), 2), now=1) is None
+    assert table.find(Plan((RULE,), ("ann",), peek=True), now=1) is None
+    assert table.find(Plan((RULE,), ("ann",), 2), now=1) is None

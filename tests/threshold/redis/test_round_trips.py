@@ -27,7 +27,7 @@ BANNED = Ladder([Rung(ban=60)], decay=600)
 
 
 def plan_for(who: str, ladder: Ladder, rules: tuple[Rule, ...] = RULES) -> Plan:
-    return Plan(rules, tuple(rule.scope + who for rule in rules), 1, f"abuse\0{who}", ladder, who)
+    return Plan.of(rules, tuple(rule.scope + who for rule in rules), 1, f"abuse\0{who}", ladder, who)
 
 
 @pytest.fixture

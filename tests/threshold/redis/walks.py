@@ -114,7 +114,7 @@ def steps(rng: Random, count: int, twin: Twin, *, back: bool) -> Iterator[tuple[
         if abuse is None and not back:
             ladder = None  # the two come together, as policies make them; the other walks mix them freely
         keys = tuple(rule.scope + who for rule in chosen)
-        plan = Plan(chosen, keys, cost, abuse, ladder, who, rng.random() < 0.1)
+        plan = Plan.of(chosen, keys, cost, abuse, ladder, who, rng.random() < 0.1)
         roll = rng.random()
         if roll < 0.04 and charged:
             plan, at = rng.choice(charged)

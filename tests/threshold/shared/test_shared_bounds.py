@@ -133,10 +133,10 @@ def test_a_strike_that_finds_no_place_is_a_plain_refusal(small: SharedMemoryStor
     rule = Rule.of("r", "user", _WINDOW, strikes=True)
     ladder = Ladder([Rung(forgive=True), Rung(ban=100)], decay=1000)
     for i in range(200):
-        small.decide(Plan((rule,), (f"{rule.scope}k{i}",), 3))
+        small.decide(Plan.of((rule,), (f"{rule.scope}k{i}",), 3))
     for i in range(200):
         who = f"k{i}"
-        outcome = small.decide(Plan((rule,), (rule.scope + who,), 1, f"abuse\0{who}", ladder, who))
+        outcome = small.decide(Plan.of((rule,), (rule.scope + who,), 1, f"abuse\0{who}", ladder, who))
         assert (outcome.allowed, outcome.strike, outcome.blocked_us) == (False, 0, 0)
     assert small.overflowed == 200, "lost strikes are counted"
 
@@ -146,8 +146,8 @@ def test_a_refund_of_a_shared_charge_gives_nothing_back(small: SharedMemoryStore
     rule = Rule.of("r", "user", SlidingWindow("3 per 100 minutes"))
     brief = Rule.of("b", "user", SlidingWindow("3/second"))
     for i in range(200):
-        small.decide(Plan((brief,), (f"{brief.scope}{i}",), 1))
-    shared = Plan((rule,), (f"{rule.scope}ann",), 2)
+        small.decide(Plan.of((brief,), (f"{brief.scope}{i}",), 1))
+    shared = Plan.of((rule,), (f"{rule.scope}ann",), 2)
     outcome = small.decide(shared)
     assert outcome.overflowed == 1
     clock.advance(2)
@@ -165,8 +165,8 @@ def test_plans_of_several_new_keys_do_not_overfill_the_table_either(small: Share
     for i in range(90):
         who = f"k{i}"
         keys = tuple(rule.scope + who for rule in rules)
-        small.decide(Plan(rules, keys, 3, f"abuse\0{who}", ladder, who))
-        small.decide(Plan(rules, keys, 1, f"abuse\0{who}", ladder, who))
+        small.decide(Plan.of(rules, keys, 3, f"abuse\0{who}", ladder, who))
+        small.decide(Plan.of(rules, keys, 1, f"abuse\0{who}", ladder, who))
     assert 195 <= len(small) <= 200 and small.overflowed > 0
 
 

@@ -61,7 +61,7 @@ def test_a_ban_survives_damage_to_any_word_of_its_record(name: str, word: int) -
     for bit in range(0, 63, 5):
         clock = ManualClock(10**12)
         store = SharedMemoryStore(name, 100, clock=clock)
-        plan = Plan((rule,), (rule.scope + "ann",), 1, "abuse\0ann", _LADDER, "ann")
+        plan = Plan.of((rule,), (rule.scope + "ann",), 1, "abuse\0ann", _LADDER, "ann")
         assert [store.decide(plan).allowed for _ in range(2)] == [True, False]
         clock.advance(31)
         assert store.decide(plan).allowed
@@ -114,7 +114,7 @@ def test_no_noise_in_the_file_raises_anything(name: str) -> None:
             store._words[word] = rng.choice((0, -1, rng.randrange(100), rng.getrandbits(63), 3 << 16 | 700))
         who = str(rng.randrange(100))
         keys = tuple(rule.scope + who for rule in rules)
-        plan = Plan(rules, keys, rng.randint(0, 3), f"abuse\0{who}", _LADDER, who)
+        plan = Plan.of(rules, keys, rng.randint(0, 3), f"abuse\0{who}", _LADDER, who)
         outcome = store.decide(plan)
         store.refund(plan, outcome.at)
         store.state(keys)

@@ -57,7 +57,7 @@ class Scene:
 
     def plan(self, who: str, *rules: Rule, cost: int = 1) -> Plan:
         keys = tuple(rule.scope + who for rule in rules)
-        return Plan(rules, keys, cost, f"abuse\0{who}", _LADDER, who)
+        return Plan.of(rules, keys, cost, f"abuse\0{who}", _LADDER, who)
 
     def states(self) -> list[State]:
         """All that matters, in the strict reading."""

@@ -56,7 +56,7 @@ def test_a_stopped_holder_makes_the_store_unavailable_and_only_the_first_waits(
 ) -> None:
     take = store.bind(_RULE)
     key = "ann"
-    plan = Plan((_RULE,), (_RULE.scope + key,))
+    plan = Plan.of((_RULE,), (_RULE.scope + key,))
     began = time.monotonic()
     with pytest.raises(StoreUnavailable, match=r"held the lock for 0\.05 s"):
         take(key, 1)
@@ -142,7 +142,7 @@ def test_a_child_does_not_inherit_the_lock_of_a_fork_in_mid_decision(store: Shar
         return 0
 
     store._nanoseconds = slow_clock
-    plan = Plan((_RULE,), (_RULE.scope + "ann",))
+    plan = Plan.of((_RULE,), (_RULE.scope + "ann",))
     thread = threading.Thread(target=store.decide, args=(plan,))
     thread.start()
     entered.wait(20)
@@ -208,7 +208,7 @@ def test_exceptions_out_of_signal_handlers_never_leave_a_lock_behind(name: str) 
     store = SharedMemoryStore(name, 1_000, timeout=5)
     bucket = Rule.of("b", "user", TokenBucket("1000000/second"))
     takes = [store.bind(rule) for rule in (bucket, _RULE)]
-    plan = Plan((bucket, _RULE), (bucket.scope + "x", _RULE.scope + "x"))
+    plan = Plan.of((bucket, _RULE), (bucket.scope + "x", _RULE.scope + "x"))
     strikes = 0
 
     def strike(*_: object) -> None:

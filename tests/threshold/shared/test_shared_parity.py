@@ -64,7 +64,7 @@ def test_says_what_the_store_in_memory_says_over_random_plans(name: str, start: 
             keys = tuple(rule.scope + who for rule in chosen)
             ladder = rng.choice((None, _LADDER))
             abuse = None if ladder is None else f"abuse\0{who}"
-            plan = Plan(chosen, keys, cost, abuse, ladder, who, rng.random() < 0.2)
+            plan = Plan.of(chosen, keys, cost, abuse, ladder, who, rng.random() < 0.2)
             outcome, twin = store.decide(plan), memory.decide(plan)
             if outcome.allowed and not plan.peek:
                 charged.append((plan, outcome.at))
@@ -89,7 +89,7 @@ def test_says_what_the_store_in_memory_says_over_random_plans(name: str, start: 
 def test_a_ring_that_grew_long_shrinks_to_what_still_counts(name: str, way: str) -> None:
     clock = ManualClock(10**12)
     window = Rule.of("w", "user", SlidingWindow("1000/minute", precision=100))
-    asked = Plan((window,), (f"{window.scope}ann",))
+    asked = Plan.of((window,), (f"{window.scope}ann",))
     memory = MemoryStore(clock=clock)
     shared = SharedMemoryStore(name, 100, clock=clock)
     takes = [store.bind(window) for store in (memory, shared)]

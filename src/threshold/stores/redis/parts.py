@@ -139,7 +139,7 @@ def part_of(plan: Plan, part: Part, *, peek: bool, last: bool = False) -> Plan:
     rules = plan.rules if len(part.places) == len(plan.rules) else _picked(plan.rules, part.places)
     keys = tuple(plan.keys[i] for i in part.places)
     abuse, ladder = (plan.abuse, plan.ladder) if last else (None, None)
-    return Plan(rules, keys, plan.cost, abuse, ladder, part.group, peek)
+    return Plan.of(rules, keys, plan.cost, abuse, ladder, part.group, peek)
 
 
 _MOST_PICKED = 4096

@@ -24,7 +24,9 @@ class Refusals:
         longest_us: most microseconds a refusal is remembered; 0 remembers nothing.
 
     >>> table = Refusals(1_000_000)
-    >>> plan = Plan((), ("login#w5\\0ann",), abuse=None)
+    >>> from threshold import SlidingWindow
+    >>> from threshold.plan import Rule
+    >>> plan = Plan((Rule.of("login", "endpoint", SlidingWindow("5/minute")),), ("ann",))
     >>> refusal = Outcome(False, [(400_000, 0, 900_000, None)], at=7)
     >>> table.remember(plan, refusal, 400_000, asked=0, now=2_000)
     >>> table.find(plan, now=102_000).found[0]

@@ -88,7 +88,7 @@ def take_some(store: SharedMemoryStore, rng: Random, log: int, until: float, sto
                 if takes[number](str(key), cost)[0] == 0:
                     os.write(log, EVENT.pack(number, key, seen.at, cost))
             else:
-                plan = Plan(RULES, tuple(f"{rule.scope}{key}" for rule in RULES), cost)
+                plan = Plan.of(RULES, tuple(f"{rule.scope}{key}" for rule in RULES), cost)
                 outcome = store.decide(plan)
                 if outcome.allowed:
                     events = (EVENT.pack(number, key, outcome.at, cost) for number in range(len(RULES)))

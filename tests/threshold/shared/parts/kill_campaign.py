@@ -57,7 +57,7 @@ class Tally:
 def plan_of(rules: tuple[Rule, ...], who: str, cost: int = 1, ladder: Ladder | None = None) -> Plan:
     """A plan for one caller."""
     abuse = None if ladder is None else f"abuse\0{who}"
-    return Plan(rules, tuple(rule.scope + who for rule in rules), cost, abuse, ladder, who)
+    return Plan.of(rules, tuple(rule.scope + who for rule in rules), cost, abuse, ladder, who)
 
 
 def be_victim(store: SharedMemoryStore, tally: Tally, slot: int, seed: int) -> None:
