@@ -93,7 +93,7 @@ def test_a_refund_goes_where_the_charge_was_made(own_server: Server) -> None:
     from threshold.plan import Plan, Rule
 
     rule = Rule.of("u", "user", TokenBucket("3/day"))
-    plan = Plan((rule,), (rule.scope + "ann",), 1, group="ann")
+    plan = Plan.of((rule,), (rule.scope + "ann",), 1, group="ann")
     charged = store.decide(plan)
     own_server.kill()
     store.decide(plan)
