@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 from sentinel.drivers.driver import Driver, Request, Response
@@ -10,35 +11,47 @@ from sentinel.drivers.driver import Driver, Request, Response
 AT_ONCE = 8
 GONE = (404, 410)
 LONGEST_WAIT_S = 1.0
+MOST_NAMED = 20
+
+_log = logging.getLogger(__name__)
 
 
 async def clean_up(driver: Driver, requests: Sequence[Request], budget_s: float) -> dict[str, int]:
     """Send the removing requests, the latest creation first, for at most `budget_s` seconds.
 
     Gives {"cleaned": ..., "left_behind": ...}; empty when there was nothing to remove. A refusal (429) is
-    waited for as announced, up to a second, and tried once more.
+    waited for as announced, up to a second, and tried once more. What remains is named in warnings, so that
+    somebody can remove it by hand.
     """
     if not requests:
         return {}
     waiting = list(requests)
-    cleaned = 0
+    left = {id(request): "was not asked in time" for request in requests}
 
     async def worker() -> None:
-        nonlocal cleaned
         while waiting:
             request = waiting.pop()
+            left[id(request)] = "was not answered in time"
             response = await _ask(driver, request)
             if response.status == 429:
                 await asyncio.sleep(min(response.retry_after() or LONGEST_WAIT_S, LONGEST_WAIT_S))
                 response = await _ask(driver, request)
-            cleaned += 200 <= response.status < 300 or response.status in GONE
+            if 200 <= response.status < 300 or response.status in GONE:
+                del left[id(request)]
+            else:
+                left[id(request)] = f"answered {response.status or response.error}"
 
     workers = [asyncio.ensure_future(worker()) for _ in range(AT_ONCE)]
     _, late = await asyncio.wait(workers, timeout=budget_s)
     for task in late:
         task.cancel()
     await asyncio.gather(*workers, return_exceptions=True)
-    return {"cleaned": cleaned, "left_behind": len(requests) - cleaned}
+    remaining = [request for request in requests if id(request) in left]
+    for request in remaining[:MOST_NAMED]:
+        _log.warning("left behind: %s %s %s", request.method, request.target, left[id(request)])
+    if len(remaining) > MOST_NAMED:
+        _log.warning("left behind: %d more", len(remaining) - MOST_NAMED)
+    return {"cleaned": len(requests) - len(remaining), "left_behind": len(remaining)}
 
 
 async def _ask(driver: Driver, request: Request) -> Response:
