@@ -2,7 +2,8 @@
 
 Half of the requests come from callers that are hardly known, and are let through; the other half from one
 that has used up its limit, and are refused where the limiter is on. What that one is let through
-nevertheless, perhaps held back under a shadow ban, is left out.
+nevertheless, perhaps held back under a shadow ban, is left out. Beside the measured requests, others in its
+name use up what the limit gives back, so that it stays over its limit at any load.
 """
 
 from __future__ import annotations
@@ -11,22 +12,27 @@ import asyncio
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sentinel.cost import Cost
 from sentinel.drivers.driver import Driver, Request
 from sentinel.errors import ConfigurationError, check_range
 from sentinel.observations import Observation
-from sentinel.overhead import FEWEST_BLOCKS, overheads
+from sentinel.overhead import FEWEST_BLOCKS, Samples, overheads
 from sentinel.overhead_run import capacity, loads, measure
+from sentinel.pressure import press
 from sentinel.probe import Probe
 from sentinel.quiet import quiet
 from sentinel.runner import new_loop
+from sentinel.stopping import stoppable
 from sentinel.waker import Waker
 
 FRESH_KEYS = 5_000
 HAMMER = "hammer"
 HAMMER_AT_MOST = 5_000
 REFUSED_ENOUGH = 20
+FEWEST_REQUESTS = 800  # a load: half with the limiter, half of those refused, and some to spare
+PRESSED_AT_MOST = 2_000.0  # requests per second in the name of the one who is over its limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +57,25 @@ class CostSettings:
             check_range("rate", self.rate, 50, 100_000, "requests/s")
 
 
+class Costs(NamedTuple):
+    """Hold what was measured, load by load, and whether somebody stopped it before its end."""
+
+    entries: tuple[Cost, ...]
+    stopped: bool
+
+
 def cost(
     on: Driver,
     off: Driver,
     request: Callable[[str], Request],
     settings: CostSettings,
     progress: Callable[[str], None] = lambda words: None,
-) -> tuple[Cost, ...]:
-    """Measure what the limiter behind `on` adds to the same requests behind `off`, and wait for it."""
+) -> Costs:
+    """Measure what the limiter behind `on` adds to the same requests behind `off`, and wait for it.
+
+    The first Ctrl-C (or SIGTERM, or the end of the terminal) ends it with the loads that were measured, the
+    second one at once.
+    """
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(_cost(on, off, request, settings, progress))
 
@@ -69,76 +86,118 @@ async def _cost(
     request: Callable[[str], Request],
     settings: CostSettings,
     progress: Callable[[str], None],
-) -> tuple[Cost, ...]:
-    await on.open()
-    try:
-        await off.open()
+) -> Costs:
+    stop = asyncio.Event()
+    with stoppable(stop.set):
+        await on.open()
         try:
-            limited, bare = Probe(on, request), Probe(off, request)
-            await _check(limited, bare)
-            with quiet(), Waker() as wake:
-                return await _at_each_load(limited, bare, settings, wake, progress)
+            await off.open()
+            try:
+                status = await _status(Probe(on, request), Probe(off, request))
+                limited, bare = (Probe(driver, request, admitted={status}) for driver in (on, off))
+                with quiet(), Waker() as wake:
+                    return await _Experiment(limited, bare, settings, wake, progress, stop).at_each_load()
+            finally:
+                await off.close()
         finally:
-            await off.close()
-    finally:
-        await on.close()
+            await on.close()
 
 
-async def _check(limited: Probe, bare: Probe) -> None:
-    """Refuse to compare answers that are not the same kind of answer."""
+async def _status(limited: Probe, bare: Probe) -> int:
+    """Give the status of an answer, which must be the same in both arms: else they are not comparable."""
     with_limiter, without = await limited("first"), await bare("first")
     if with_limiter.status != without.status or not 0 < without.status < 500:
         raise ConfigurationError(
             f"the target answers {with_limiter.status or 'nothing'} with its limiter and "
             f"{without.status or 'nothing'} without; choose a --path that answers the same, below 500"
         )
+    return without.status
 
 
-async def _at_each_load(
-    limited: Probe, bare: Probe, settings: CostSettings, wake: Waker, progress: Callable[[str], None]
-) -> tuple[Cost, ...]:
-    rates = [settings.rate] if settings.rate is not None else await _rates(limited, settings, progress)
+class _Experiment:
+    """One experiment on two senders that are open."""
 
-    async def with_limiter(key: str) -> Observation:
-        seen = await limited(key)
-        return seen._replace(admitted=None) if key == HAMMER and seen.admitted else seen
+    def __init__(
+        self,
+        limited: Probe,
+        bare: Probe,
+        settings: CostSettings,
+        wake: Waker,
+        progress: Callable[[str], None],
+        stop: asyncio.Event,
+    ) -> None:
+        self._limited = limited
+        self._bare = bare
+        self._settings = settings
+        self._wake = wake
+        self._progress = progress
+        self._stop = stop
+        self._most_pressure = PRESSED_AT_MOST
 
-    costs = []
-    keys = [f"fresh-{number}" for number in range(FRESH_KEYS)]
-    for number, rate in enumerate(rates, 1):
-        progress(f"load {number} of {len(rates)}: {rate:,.0f} requests/s")
-        await _exhaust(limited)
-        samples = await measure(
-            with_limiter,
-            bare,
-            rate=rate,
-            seconds=settings.duration_s / len(rates),
-            seed=settings.seed + number,
-            keys=[*keys, *[HAMMER] * FRESH_KEYS],
-            wake=wake,
+    async def at_each_load(self) -> Costs:
+        settings = self._settings
+        rates = [settings.rate] if settings.rate is not None else await self._rates()
+        costs: list[Cost] = []
+        for number, rate in enumerate(rates, 1):
+            if self._stop.is_set():
+                break
+            self._progress(f"load {number} of {len(rates)}: {rate:,.0f} requests/s")
+            samples = await self._at(rate, settings.duration_s / len(rates), settings.seed + number)
+            if not self._stop.is_set():
+                found = overheads(samples, seed=settings.seed)
+                costs.append(Cost(rate, found, samples.failed, len(samples)))
+        return Costs(tuple(costs), self._stop.is_set())
+
+    async def _at(self, rate: float, seconds: float, seed: int) -> Samples:
+        """Measure at one load, with the one caller kept over its limit."""
+        await self._exhaust()
+        others = [await self._limited(f"apart-{number}") for number in range(3)]
+        pressure = press(
+            lambda: self._limited(HAMMER),
+            self._wake,
+            most=self._most_pressure,
+            pulse=all(one.admitted is False for one in others),
         )
-        found = overheads(samples, seed=settings.seed)
-        costs.append(Cost(rate, found, samples.failed, len(samples)))
-    return tuple(costs)
+        pressing = asyncio.ensure_future(pressure)
+        keys = [f"fresh-{number}" for number in range(FRESH_KEYS)]
+        try:
+            return await measure(
+                self._refused_or_fresh,
+                self._bare,
+                rate=rate,
+                seconds=seconds,
+                seed=seed,
+                keys=[*keys, *[HAMMER] * FRESH_KEYS],
+                wake=self._wake,
+                stop=self._stop,
+            )
+        finally:
+            pressing.cancel()
+            await asyncio.wait({pressing})
 
+    async def _refused_or_fresh(self, key: str) -> Observation | None:
+        seen = await self._limited(key)
+        return None if key == HAMMER and seen.admitted else seen
 
-async def _rates(limited: Probe, settings: CostSettings, progress: Callable[[str], None]) -> list[float]:
-    """Choose loads well below what the target can do, so that no queue is measured."""
-    progress("looking how much the target bears")
-    numbers = itertools.count()
+    async def _rates(self) -> list[float]:
+        """Choose loads well below what the target can do, so that no queue is measured."""
+        self._progress("looking how much the target bears")
+        numbers = itertools.count()
 
-    async def fresh(_: str) -> Observation:
-        return await limited(f"capacity-{next(numbers)}")
+        async def fresh(_: str) -> Observation:
+            return await self._limited(f"capacity-{next(numbers)}")
 
-    three = loads(await capacity(fresh), most=settings.most)
-    return [max(50.0, rate) for rate in (three if settings.loads == 3 else three[1:2])]
+        bears, settings = await capacity(fresh), self._settings
+        self._most_pressure = min(PRESSED_AT_MOST, max(50.0, bears / 4))
+        three = loads(bears, most=settings.most)
+        fewest = min(0.45 * bears, FEWEST_REQUESTS * settings.loads / settings.duration_s)
+        return [max(50.0, fewest, rate) for rate in (three if settings.loads == 3 else three[1:2])]
 
-
-async def _exhaust(limited: Probe) -> None:
-    """Use up the limit of one caller."""
-    refused = 0
-    for _ in range(HAMMER_AT_MOST // 16):
-        seen = await asyncio.gather(*(limited(HAMMER) for _ in range(16)))
-        refused = refused + 16 if all(one.admitted is False for one in seen) else 0
-        if refused >= REFUSED_ENOUGH:
-            return
+    async def _exhaust(self) -> None:
+        """Use up the limit of one caller."""
+        refused = 0
+        for _ in range(HAMMER_AT_MOST // 16):
+            seen = await asyncio.gather(*(self._limited(HAMMER) for _ in range(16)))
+            refused = refused + 16 if all(one.admitted is False for one in seen) else 0
+            if refused >= REFUSED_ENOUGH:
+                return

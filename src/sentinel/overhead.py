@@ -26,6 +26,7 @@ from sentinel.errors import ConfigurationError, check_range
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Answer = Literal["allowed", "refused"]
+ANSWERS: tuple[Answer, ...] = ("allowed", "refused")
 
 CONFIDENCE = 0.99
 RESAMPLES = 2_000
@@ -153,8 +154,7 @@ def overhead(
 
 def overheads(samples: Samples, *, confidence: float = CONFIDENCE, seed: int = 0) -> tuple[Overhead, ...]:
     """Estimate the overhead of allowed and of refused requests, as far as there were enough of either."""
-    kinds: tuple[Answer, ...] = ("allowed", "refused")
-    found = (overhead(samples, kind, confidence=confidence, seed=seed) for kind in kinds)
+    found = (overhead(samples, kind, confidence=confidence, seed=seed) for kind in ANSWERS)
     return tuple(entry for entry in found if entry is not None)
 
 

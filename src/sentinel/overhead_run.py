@@ -18,7 +18,7 @@ from sentinel.errors import check_range
 from sentinel.observations import Observation
 from sentinel.overhead import FEWEST_BLOCKS, Samples
 
-Send = Callable[[str], Awaitable[Observation]]
+Send = Callable[[str], Awaitable[Observation | None]]
 _IN_FLIGHT = 512
 
 
@@ -40,13 +40,14 @@ async def measure(
     warm_up_s: float = 1.0,
     wake: Callable[[int], Awaitable[None]] = _sleep_until,
     clock: Callable[[], int] = time.monotonic_ns,
+    stop: asyncio.Event | None = None,
 ) -> Samples:
     """Send a Poisson stream, each request to the arm a coin decides, and record how long each took.
 
     `rate` is requests per second (1 to 100,000; keep it below half of what the target can do), `seconds`
     the length (8 to 3,600) after `warm_up_s` seconds that are sent and not counted. `wake` sleeps until an
     instant of `clock`, which the observations are timed by too. Requests without an answer are left out and
-    counted as failed.
+    counted as failed; those whose sender returns None are left out. Once `stop` is set nothing more is sent.
     """
     check_range("rate", rate, 1, 100_000, "requests/s")
     check_range("seconds", seconds, FEWEST_BLOCKS, 3_600, "s")
@@ -58,10 +59,12 @@ async def measure(
     under_way: set[asyncio.Task[None]] = set()
 
     async def one(limited: bool, key: str) -> None:
-        rows.append((limited, await (on if limited else off)(key)))
+        seen = await (on if limited else off)(key)
+        if seen is not None:
+            rows.append((limited, seen))
 
     at = begun + round(rng.expovariate(rate) * 1e9)
-    while at < until:
+    while at < until and not (stop is not None and stop.is_set()):
         if at > clock():
             await wake(at)
         if len(under_way) >= _IN_FLIGHT:

@@ -130,16 +130,20 @@ def overhead(
     told = Console(stderr=True)
     stage = _demo_store(store or "memory") if demo else _nothing()
     with kept(None if no_save else db, experiment) as save, stage:
-        costs = cost(
+        costs, stopped = cost(
             *_arms(what, without, allow_target, production),
             requests,
             settings,
             lambda words: told.print(f"[dim]{words}[/]"),
         )
         gc.collect()  # the app was part of cycles; its store lets go with it
-    code, sentence = conclude_costs(costs, budget_us)
+    code, sentence = conclude_costs(costs, budget_us, stopped=stopped)
     ended = experiment.concluded(
-        costs_document(costs, budget_us), code, sentence, requests=sum(entry.requests for entry in costs)
+        costs_document(costs, budget_us),
+        code,
+        sentence,
+        requests=sum(entry.requests for entry in costs),
+        stopped=stopped,
     )
     paths = {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file}
     conclude(ended, save, paths, Console())

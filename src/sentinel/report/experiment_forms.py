@@ -5,7 +5,8 @@ Written from what is kept, at once or years later: the text is the same.
 
 from __future__ import annotations
 
-from sentinel.cost import worst
+from sentinel.cost import missing, missing_words, worst
+from sentinel.exit_codes import ExitCode
 from sentinel.experiment import Experiment
 from sentinel.report.cases import Case, audit_cases, overhead_cases
 from sentinel.report.document import to_json
@@ -65,13 +66,19 @@ def _result_cases(experiment: Experiment) -> tuple[Case, ...]:
     if kind == "audit":
         return audit_cases(audit_of(experiment))
     costs, budget_us = costs_of(experiment)
-    found = worst(costs)
-    if not any(entry.answer == "allowed" for entry in found):
-        return (
-            Case(kind, "is valid", "failed", experiment.sentence),
-            *overhead_cases(found, budget_us),
+    cases = overhead_cases(worst(costs), budget_us)
+    unknown = [
+        Case(
+            kind,
+            f"{answer} requests are measured at every load",
+            "skipped",
+            missing_words(answer, rates),
         )
-    return overhead_cases(found, budget_us)
+        for answer, rates in missing(costs).items()
+    ]
+    if experiment.exit_code is ExitCode.VOID and experiment.status == "complete":
+        return (Case(kind, "is valid", "failed", experiment.sentence), *cases, *unknown)
+    return (*cases, *unknown)
 
 
 def experiment_junit(experiment: Experiment) -> str:

@@ -299,6 +299,22 @@ def test_a_signal_ends_an_audit_with_what_was_found_so_far_and_no_pass(
     assert document["experiment"]["status"] == "partial"
 
 
+def test_a_signal_ends_an_overhead_experiment_with_no_pass(
+    start: Callable[..., Any], sentinel: Sentinel, tmp_path: Path
+) -> None:
+    (tmp_path / "cost_app.py").write_text(PATHS % 50)
+    words = ["--without", "cost_app:app", "--duration", "60s", "--rate", "100"]
+    process = start("overhead", "--target", "cost_app:guarded", *words)
+    assert "load 1 of 1" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 4 and "PARTIAL, not judged: the experiment was stopped" in out, err
+    assert "Traceback" not in err and "partial" in sentinel("history").out
+    assert "ran to its end" in sentinel("report", "last", "--format", "junit").out
+    document = json.loads(sentinel("report", "last", "--format", "json").out)
+    assert document["loads"] == [] and document["verdict"]["name"] == "VOID"
+
+
 def test_a_fault_that_is_proven_already_stays_proven_when_an_audit_is_stopped(
     start: Callable[..., Any], tmp_path: Path
 ) -> None:
