@@ -130,13 +130,11 @@ def length_s(record: RunRecord) -> float:
     >>> length_s(run)
     2.0
     """
-    loaded = max((second for second, count in enumerate(record.planned) if count), default=-1) + 1
     if record.status == "partial":
+        loaded = max((second for second, count in enumerate(record.planned) if count), default=-1) + 1
         return float(max(loaded - 1, min(loaded, 1)))
-    planned = max((phase.end_s for phase in record.phases), default=0.0)
-    if ceil(planned) < loaded or planned > record.seconds:  # phases do not always name the whole of a load
-        return float(record.seconds if not record.phases else loaded)
-    return planned
+    whole = float(record.seconds)
+    return min(max((phase.end_s for phase in record.phases), default=whole), whole)
 
 
 def of_run(record: RunRecord, ticks: Iterable[Tick]) -> Figures:

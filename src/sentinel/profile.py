@@ -198,8 +198,10 @@ class Sum(Profile):
         return _union(self.first.knots(), self.second.knots(), self.duration_s)
 
     def phases(self) -> tuple[Phase, ...]:
-        """Name the stretches of the one that has more of them."""
-        return max(self.first.phases(), self.second.phases(), key=len)
+        """Name the stretches of the one that has more of them, and what the other goes on for."""
+        named = max(self.first.phases(), self.second.phases(), key=len)
+        end_s = named[-1].end_s
+        return named if end_s >= self.duration_s else (*named, Phase("rest", end_s, self.duration_s))
 
     def describe(self) -> JsonObject:
         """Describe it for a snapshot."""
