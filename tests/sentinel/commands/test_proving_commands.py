@@ -84,6 +84,9 @@ def test_dead_targets_and_stores_have_a_status_of_their_own(sentinel: Sentinel) 
     assert sentinel("audit", *LIMIT, "--limiter", f"redis://{dead}/0").status == 5
     assert sentinel("overhead", "--target", f"http://{dead}", "--without", f"http://{dead}").status == 5
     assert sentinel("overhead", "--target", "no_such_module:app").status == 5
+    for words in (["audit", *LIMIT], ["overhead"]):
+        said = sentinel(*words, "--target", "os:getcwd")
+        assert said.status == 5 and "target takes (): it is no app" in said.err, said.err
     assert "no runs yet" in sentinel("history").out, "what never began leaves nothing behind"
 
 
