@@ -21,9 +21,9 @@ Take = Callable[[str, int], Found]
 class Store(Protocol):
     """Keep the state of limits and decide plans against it, each in one atomic step.
 
-    Every method may raise `StoreUnavailable`, and nothing else. Two more may be offered, for speed: `bind(rule)`,
-    a `Take` that decides one rule without a plan, and `admit(asked)`, which charges an ordinary request and answers
-    what its limits said, or writes nothing and answers None where `decide` has to be asked.
+    Every method may raise `StoreUnavailable`, and nothing else. Two more may be offered, for speed:
+    `bind(rule)`, a `Take` that decides one rule without a plan; and `admit(asked)`, which charges an ordinary
+    request and answers what its limits said, or writes nothing and answers None: then `decide` is asked.
     """
 
     def decide(self, plan: Plan) -> Outcome:
