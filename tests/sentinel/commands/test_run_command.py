@@ -214,13 +214,15 @@ def test_ctrl_c_or_a_plain_kill_ends_a_run_cleanly_with_a_partial_report(
     }
     for number, process in stopped.items():
         for line in process.stdout:
-            if re.match(r" +2 s", line):
+            if re.match(r" +([2-9]|\d\d) s", line):  # a second that nobody had time to tell of may be missing
                 break
         process.send_signal(number)
     for number, process in stopped.items():
         out, err = process.communicate(timeout=20)
         assert process.returncode == 4, out + err
-        assert "PARTIAL, not judged: the run was stopped after" in " ".join(out.split())
+        # On a machine too busy to send in time it is void as well, which goes first; partial it is anyhow.
+        said = " ".join(out.split())
+        assert "PARTIAL, not judged: the run was stopped after" in said or "VOID, this run proves" in said
         assert '<failure message="the run was stopped' in (tmp_path / f"{number.name}.xml").read_text()
         document = json.loads((tmp_path / f"{number.name}.json").read_text())
         assert document["run"]["status"] == "partial" and document["total"]["requests"] > 40
