@@ -19,6 +19,9 @@ def main() -> None:
             file=sys.stderr,
         )
         raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("sentinel: stopped before it began", file=sys.stderr)
+        raise SystemExit(130) from None
     speak_plainly()
     raise SystemExit(invoke(cli, sys.argv[1:]))
 

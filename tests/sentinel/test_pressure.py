@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -81,12 +82,13 @@ def measured(per_second: int, *, one_caller: bool = False) -> tuple[Cost, ...]:
     return cost(on, LimiterDriver(open_to_all.acquire), request, settings).entries
 
 
-@pytest.mark.parametrize("one_caller", [False, True])
-def test_refused_requests_are_measured_at_loads_below_the_limit(one_caller: bool) -> None:
-    costs = measured(500, one_caller=one_caller)
-    assert {entry.answer for entry in costs[0].found} == {"allowed", "refused"}
-    assert costs[0].failed == 0
-    assert conclude(costs, 1e6)[0] is ExitCode.PASS
+def test_refused_requests_are_measured_at_loads_below_the_limit() -> None:
+    with ThreadPoolExecutor(2) as side_by_side:
+        found = list(side_by_side.map(lambda one_caller: measured(500, one_caller=one_caller), (False, True)))
+    for costs in found:
+        assert {entry.answer for entry in costs[0].found} == {"allowed", "refused"}
+        assert costs[0].failed == 0
+        assert conclude(costs, 1e6)[0] is ExitCode.PASS
 
 
 def one(answer: str, upper_us: float = 20.0) -> Overhead:

@@ -340,3 +340,16 @@ def test_a_missing_extra_is_explained(tmp_path: Path) -> None:
         )
         assert done.returncode == 1 and "pip install 'threshold[sentinel]'" in done.stderr, done.stderr
         assert f"needs {module}" in done.stderr
+
+
+def test_ctrl_c_while_the_command_is_still_loading_is_no_traceback(tmp_path: Path) -> None:
+    pressed = (
+        "import sys\n"
+        "class Pressed:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'numpy': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Pressed())\n"
+        "import sentinel.cli; sentinel.cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", pressed, "-h"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 130 and done.stderr == "sentinel: stopped before it began\n", done.stderr
