@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sentinel.announcements import retry_after
 from sentinel.audit_plan import Act, AuditPlan, LeftOut
-from sentinel.audit_words import LATE_MS, Facts, State, lateness, sentence, skipped, strength
+from sentinel.audit_words import LATE_MS, Facts, State, lateness, sentence, skipped, strength, untold
 from sentinel.exit_codes import ExitCode
 from sentinel.findings import Finding
 from sentinel.observations import ADMITTED, REFUSED, UNKNOWN, Observation, Observations
@@ -142,6 +142,7 @@ def evaluate(
         sentence(state, facts),
         (
             *strength(promise, seen, over, wrong, again),
+            *untold(facts.unusable),
             *_lateness(acts),
             *skipped([act.name for act in acts if act.waits_skipped]),
         ),

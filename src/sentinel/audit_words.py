@@ -101,6 +101,17 @@ def statuses(unusable: Iterable[tuple[int, int]]) -> str:
     return ", ".join(f"{status or 'no answer'}: {count:,}" for status, count in unusable)
 
 
+def untold(unusable: Sequence[tuple[int, int]]) -> tuple[str, ...]:
+    """Say how many answers did not tell what the limiter said.
+
+    >>> untold([(404, 12)])
+    ('answers: 12 do not tell whether the limiter let a request through (404: 12)',)
+    """
+    total = sum(count for _, count in unusable)
+    words = f"answers: {total:,} do not tell whether the limiter let a request through ({statuses(unusable)})"
+    return (words,) if total else ()
+
+
 def _missing(facts: Facts) -> str:
     """Name the acts that were left out, the steady loads by their number, and what it takes to have them."""
     names = [left.name for left in facts.left_out if not left.name.startswith("steady-")]

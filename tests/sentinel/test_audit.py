@@ -235,6 +235,9 @@ def test_answers_that_may_not_be_the_limiters_make_an_audit_void_and_are_named()
     result = asyncio.run(honest(plan_audit(BUCKET, budget_s=30)))
     assert result.state == "void" and result.excess == 0, result.sentence
     assert dict(result.unusable).keys() == {401, 403} and "403: " in result.sentence
+    assert any(
+        "do not tell whether the limiter let a request through (40" in line for line in result.strength
+    )
 
 
 def test_five_per_five_minutes_is_tested_as_far_as_the_time_goes_and_says_what_is_missing() -> None:
