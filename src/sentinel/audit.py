@@ -119,6 +119,7 @@ def evaluate(
     facts = Facts(
         promise,
         seen,
+        sum(act.requests for act in acts),
         tuple(finding for finding in (over, wrong, again) if finding is not None),
         control=bool(controls),
         control_refused=any(act.refused for act in controls),

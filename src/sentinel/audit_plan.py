@@ -104,7 +104,7 @@ def seconds_needed(
     waits skipped in the time left over, at so many requests per second.
 
     >>> seconds_needed(Window(5, 300_000_000, 60), {"boundary-first", "boundary-clock"})
-    900
+    600
     """
     fewest, found = len(left_out), None
     options = {"max_rate": max_rate, "single_key": single_key}

@@ -12,7 +12,7 @@ from typing import Literal
 
 from sentinel.audit_plan import BACK_AND_FORTH, BOUNDARIES, LeftOut
 from sentinel.findings import Finding
-from sentinel.observations import ADMITTED, REFUSED, UNKNOWN, Observations
+from sentinel.observations import ADMITTED, REFUSED, Observations
 from sentinel.promise import Promise, Window
 
 State = Literal["kept", "broken", "void", "partial"]
@@ -30,11 +30,13 @@ _FAULTS: Mapping[str, str] = {
 class Facts:
     """Hold what a sentence about an audit rests on.
 
-    `tested` and `left_out` name acts; `skipped` counts those tested whose waits were skipped.
+    `sent` counts the requests of all acts. `tested` and `left_out` name acts; `skipped` counts those tested
+    whose waits were skipped.
     """
 
     promise: Promise
     seen: Observations
+    sent: int
     findings: tuple[Finding, ...]
     control: bool
     control_refused: bool
@@ -59,7 +61,7 @@ class Facts:
 def sentence(state: State, facts: Facts) -> str:
     """Say what an audit comes to."""
     seen = facts.seen
-    total = f"{len(seen):,} requests, {seen.count(REFUSED):,} refused"
+    total = f"{facts.sent:,} requests, {seen.count(REFUSED):,} refused"
     if facts.skipped:
         total += f"; waits skipped in {facts.skipped} of {len(facts.tested)} acts"
     if state == "broken":
@@ -78,16 +80,16 @@ def sentence(state: State, facts: Facts) -> str:
 
 def _doubt(facts: Facts, total: str) -> str:
     """Say why an audit proves nothing; the plainest reason goes first."""
-    unknown, answers = facts.seen.count(UNKNOWN), statuses(facts.unusable)
+    unknown, answers = sum(count for _, count in facts.unusable), statuses(facts.unusable)
     if facts.control and not facts.control_refused and unknown:
-        lost = f"{unknown:,} of {len(facts.seen):,} requests had no usable answer ({answers})"
+        lost = f"{unknown:,} of {facts.sent:,} requests had no usable answer ({answers})"
         return f"the positive control was not refused, and {lost}"
     if not facts.control:
         return f"the positive control did not fit, so nothing is known to be limited ({total})"
     if not facts.control_refused:
         return f"the positive control was not refused, so nothing was limited ({total})"
     if facts.decisive:
-        return f"{unknown:,} of {len(facts.seen):,} requests had no usable answer ({answers})"
+        return f"{unknown:,} of {facts.sent:,} requests had no usable answer ({answers})"
     kind = "a fixed window would pass as well" if isinstance(facts.promise, Window) else "any counter would"
     return f"nothing proven as far as tested ({total}), but {kind}; not tested: {_missing(facts)}"
 
