@@ -147,7 +147,7 @@ class Recorder:
     def take(self) -> None:
         """Turn the rows collected so far into a block of integers."""
         if self.rows:
-            block = np.array(self.rows, np.int64).reshape(-1, self._width)
+            block = np.fromiter(self.rows, np.int64, len(self.rows)).reshape(-1, self._width)
             self.rows.clear()
             self._blocks.append(block)
             if self._kept is not None:

@@ -28,9 +28,7 @@ class Line:
         "_body",
         "_constant_body",
         "_constant_headers",
-        "_contains",
         "_extracts",
-        "_fine",
         "_headers",
         "_json",
         "_lasting",
@@ -38,6 +36,8 @@ class Line:
         "_path",
         "_undo",
         "code",
+        "contains",
+        "fine",
         "plain",
         "step",
     )
@@ -60,8 +60,10 @@ class Line:
         self._undo = Template(step.undo.path) if step.undo else None
         self._method = step.method
         simple = not step.extract and step.undo is None and step.expect.refusals != "required"
-        self._fine = frozenset(step.expect.status or range(200, 300)) if simple else frozenset()
-        self._contains = None if step.expect.contains is None else step.expect.contains.encode()
+        # An answer with one of these statuses, and these bytes in it, is as expected, and there is nothing to
+        # do about it: most answers are like that.
+        self.fine = frozenset(step.expect.status or range(200, 300)) if simple else frozenset()
+        self.contains = (step.expect.contains or "").encode()
 
     def fill(self, request: Request, session: Session, users: Users) -> None:
         """Make a request that of one session."""
@@ -78,7 +80,7 @@ class Line:
         )
         request.body = self._filled_body(session) if self._constant_body is None else self._constant_body
         request.key = user.key
-        request.wire = None
+        request.wire = request.rest = None
 
     def _filled_path(self, session: Session) -> str:
         return self._path.fill(lambda name: in_path(session.look_up(name)))
@@ -93,10 +95,6 @@ class Line:
     def _filled_body(self, session: Session) -> bytes:
         look_up = session.look_up
         return self._body.fill((lambda name: in_json(look_up(name))) if self._json else look_up).encode()
-
-    def fine(self, response: Response) -> bool:
-        """Tell whether an answer is as expected and there is nothing to do about it: most answers are."""
-        return response.status in self._fine and (self._contains is None or self._contains in response.body)
 
     def judge(self, response: Response) -> tuple[int, str]:
         """Give the outcome (an index into OUTCOMES) of an answer, and what is wrong with it."""

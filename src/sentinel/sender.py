@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterator
 
 from sentinel.agenda import Agenda
-from sentinel.drivers.driver import Driver, Request, Response
+from sentinel.drivers.driver import Answer, BatchDriver, Driver, Parcel, Request, Response, response
+from sentinel.drivers.heads import Head
 from sentinel.recorder import Recorder
 from sentinel.run import ErrorSample
 from sentinel.script import ERROR, OK, Line
@@ -16,10 +18,10 @@ from sentinel.users import Session, Users
 MOST_ERROR_SAMPLES = 50
 
 
-class Call(Request):
+class Call(Parcel):
     """Be one request of a session: the command a strand yields, resumed with (outcome, done)."""
 
-    __slots__ = ("intended", "line", "sender", "sent", "session", "strand")
+    __slots__ = ("intended", "line", "sender", "session", "strand")
 
     def __init__(self, sender: Sender, line: Line, session: Session, intended: int) -> None:
         self.sender = sender
@@ -35,12 +37,10 @@ class Call(Request):
         self.strand = strand
         self.sender.issue(self)
 
-    def done(self, response: Response) -> None:
+    def __call__(self, response: Response) -> None:
         """Take the answer."""
-        try:
-            self.sender.answered(self, response)
-        except Exception as error:
-            self.sender.agenda.fail(error)
+        head = Head(b"", response.status, response.headers, 0)
+        self.sender.take(iter(((self, head, response.body, response.done_ns),)), response)
 
 
 class Sender:
@@ -64,6 +64,9 @@ class Sender:
         self.captured: list[str | None] = []
         self.closed = False
         self._driver = driver
+        self._batches = driver if isinstance(driver, BatchDriver) else None
+        if self._batches is not None:
+            self._batches.deliver = self.take
         self.agenda = agenda
         self._recorder = recorder
         self._rows = recorder.rows
@@ -81,13 +84,10 @@ class Sender:
             self.held_back += 1
             self._waiting.append(call)
             return
-        self._leave(call)
-
-    def _leave(self, call: Call) -> None:
         self.in_flight += 1
-        self._leaving.append(call)
-        if len(self._leaving) == 1:
+        if not self._leaving:
             self.agenda.soon(self.flush)
+        self._leaving.append(call)
 
     def flush(self) -> None:
         """Send the calls that are ready.
@@ -99,37 +99,60 @@ class Sender:
             return
         leaving, self._leaving = self._leaving, []
         try:
+            if self._batches is not None:
+                self._batches.send_all(leaving)
+                return
             for call in leaving:
                 call.sent = time.monotonic_ns()
-                self._driver.send(call, call.done)
+                self._driver.send(call, call)
         except Exception as error:
             self.agenda.fail(error)
 
     def _release(self) -> None:
         """Let held-back calls leave as far as there is room."""
         while self._waiting and self.in_flight < self._max:
-            self._leave(self._waiting.popleft())
+            self.in_flight += 1
+            if not self._leaving:
+                self.agenda.soon(self.flush)
+            self._leaving.append(self._waiting.popleft())
 
-    def answered(self, call: Call, response: Response) -> None:
-        """Judge and record an answer, let the next call go, and resume the session."""
-        self.in_flight -= 1
-        done, sent, line, rows = response.done_ns, call.sent, call.line, self._rows
-        if done >= self.agenda.next_ns:
-            self.agenda.wake()  # do not let a burst of answers hold up what is due
-        if done < sent:
-            done = sent
-        outcome = OK if line.fine(response) else self._judge(call, response)
-        if self._columns:
-            rows += (line.code + outcome, call.intended, sent, done, *self._extra(call, response))
-        else:
-            rows += (line.code + outcome, call.intended, sent, done)
-        if len(rows) >= self._block:
-            self._recorder.take()
-        if self._waiting:
-            self._release()
-        strand, call.strand = call.strand, None
-        if strand is not None:
-            strand.resume((outcome, done))
+    def take(self, answers: Iterator[Answer], whole: Response | None = None) -> None:
+        """Judge and record answers, let the next calls go, and resume the sessions.
+
+        whole: the answer as a driver gave it, if it did; others are put together for a closer look only.
+        """
+        rows, block, columns, agenda = self._rows, self._block, self._columns, self.agenda
+        for call, head, data, done in answers:
+            if not isinstance(call, Call):  # not of the load: a clean-up, say
+                call(response(head, data, done))
+                continue
+            try:
+                self.in_flight -= 1
+                sent, line = call.sent, call.line
+                if done >= agenda.next_ns:
+                    agenda.wake()  # do not let a burst of answers hold up what is due
+                if done < sent:
+                    done = sent
+                fine = head.status in line.fine and data.find(line.contains, head.size) >= 0
+                if fine and not columns:
+                    outcome = OK
+                    rows += (line.code, call.intended, sent, done)
+                else:
+                    answer = whole or response(head, data, done)
+                    outcome = OK if fine else self._judge(call, answer)
+                    rows += (line.code + outcome, call.intended, sent, done)
+                    if columns:
+                        rows += self._extra(call, answer)
+                if len(rows) >= block:
+                    self._recorder.take()
+                if self._waiting:
+                    self._release()
+                strand = call.strand
+                if strand is not None:
+                    call.strand = None
+                    strand.resume((outcome, done))
+            except Exception as error:
+                agenda.fail(error)
 
     def _judge(self, call: Call, response: Response) -> int:
         """Give the outcome of an answer that needs a closer look, or that values are taken from."""

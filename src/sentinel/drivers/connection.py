@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, cast
 import httptools
 
 from sentinel.drivers.driver import Done, Request, Response
-from sentinel.drivers.heads import NO_HEAD
+from sentinel.drivers.heads import NO_HEAD, Head
 
 if TYPE_CHECKING:
     from sentinel.drivers.http import HttpDriver
+
+_clock, _write = time.monotonic_ns, os.write  # looked up once: they are called for every request
 
 
 class Connection(asyncio.Protocol):
@@ -75,7 +77,7 @@ class Connection(asyncio.Protocol):
         if self._socket >= 0:
             # To the kernel now: a loop may keep what it is given until it has read everything that waits.
             try:
-                written = os.write(self._socket, wire)
+                written = _write(self._socket, wire)
             except BlockingIOError:
                 written = 0
             except OSError as error:
@@ -99,7 +101,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Recognize or parse what came; finish when the answer is whole."""
-        now = time.monotonic_ns()
+        now = _clock()
         done, request = self._done, self._request
         if done is None or request is None:  # bytes that nobody asked for: the connection cannot be trusted
             self.abort()
@@ -117,8 +119,7 @@ class Connection(asyncio.Protocol):
         self._done = self._request = None
         self.started_ns = 0
         self.reused = True
-        self._driver.connection_free(self)
-        self._driver.answered(done, Response(head.status, head.headers, data[head.size :], now))
+        self._driver.answered(done, head, data, now, self)
 
     def _parse(self, data: bytes, now: int) -> None:
         first, self._fed = not self._fed, True
@@ -204,10 +205,10 @@ class Connection(asyncio.Protocol):
             self.reused = True
             if data and not head_only:
                 self._driver.heads.learn(data, status, headers, body)
-            self._driver.connection_free(self)
+            self._driver.answered(done, Head(b"", status, headers, 0), body, now, self)
         else:
             self.abort()
-        self._driver.answered(done, Response(status, headers, body, now))
+            self._driver.answered(done, Head(b"", status, headers, 0), body, now)
 
     def _lost(self, exc: Exception | None = None) -> None:
         """Answer for a connection that went away under a request."""

@@ -5,8 +5,10 @@ A driver knows connections and bytes. It knows nothing of schedules, sessions, e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from sentinel.drivers.heads import Head
 
 _BREAKS = str.maketrans("\r\n\0", "   ")
 
@@ -30,10 +32,11 @@ NO_HEADERS = Headers()
 class Request:
     """Describe one request: method, target (path and query, ASCII), two blocks of headers, body.
 
-    key: whom a limiter that is called directly counts it for.
+    key: whom a limiter that is called directly counts it for. rest: what a driver made of all but method and
+    target, to be used again when the same request goes to another target.
     """
 
-    __slots__ = ("body", "common", "headers", "key", "method", "target", "wire")
+    __slots__ = ("body", "common", "headers", "key", "method", "rest", "target", "wire")
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class Request:
         self.headers = headers
         self.body = body
         self.key = key
+        self.rest: bytes | None = None
         self.wire: bytes | None = None
 
 
@@ -97,6 +101,19 @@ class Response:
 
 
 Done = Callable[[Response], None]
+# Whom to tell; the head; all bytes, the head's included; the instant the last one was there (as `done_ns`).
+Answer: TypeAlias = tuple[Done, Head, bytes, int]
+
+
+def response(head: Head, data: bytes, done_ns: int) -> Response:
+    """Make an answer out of its head and its bytes, the head's included."""
+    return Response(head.status, head.headers, data[head.size :] if head.size else data, done_ns)
+
+
+def deliver(answers: Iterable[Answer]) -> None:
+    """Hand answers over one by one."""
+    for done, head, data, done_ns in answers:
+        done(response(head, data, done_ns))
 
 
 class Driver(Protocol):
@@ -115,3 +132,28 @@ class Driver(Protocol):
 
     async def close(self) -> None:
         """Give up what is under way and release everything."""
+
+
+class Parcel(Request):
+    """Be a request that knows when it was sent (monotonic nanoseconds) and takes its own answer."""
+
+    __slots__ = ("sent",)
+
+    sent: int
+
+    def __call__(self, response: Response) -> None:
+        """Take the answer."""
+        raise NotImplementedError
+
+
+@runtime_checkable
+class BatchDriver(Driver, Protocol):
+    """Carry many requests per call, and tell of many answers per call; let go of a request with its answer.
+
+    deliver: what to do with answers; to begin with, whoever waits for each is told.
+    """
+
+    deliver: Callable[[Iterator[Answer]], None]
+
+    def send_all(self, parcels: Iterable[Parcel]) -> None:
+        """Send requests one after another, noting the instant of each; they are called with their answers."""

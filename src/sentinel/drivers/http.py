@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 from sentinel.drivers.connection import Connection
-from sentinel.drivers.driver import Done, Request, Response
-from sentinel.drivers.heads import Heads
+from sentinel.drivers.driver import Answer, Done, Parcel, Request, Response, deliver
+from sentinel.drivers.heads import Head, Heads
 from sentinel.errors import TargetError
 from sentinel.target import HttpTarget
 
@@ -42,7 +43,8 @@ class HttpDriver:
         self._spread = spread
         self._turn = 0 if spread else -1
         self.heads = Heads()
-        self._answers: list[tuple[Done, Response]] = []
+        self.deliver: Callable[[Iterator[Answer]], None] = deliver
+        self._answers: list[Answer] = []
         self.now_ns = 0  # as of the last sweep
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
@@ -121,15 +123,31 @@ class HttpDriver:
                 return
         self._send_fresh(request, done)
 
+    def send_all(self, parcels: Iterable[Parcel]) -> None:
+        """Send requests one after another, each as soon as its instant has been noted."""
+        clock, idle, turn = time.monotonic_ns, self._idle, self._turn
+        for parcel in parcels:
+            parcel.sent = clock()
+            if idle and not (connection := idle.pop(turn)).closed:
+                if parcel.wire is None:
+                    parcel.wire = self.encode(parcel)
+                connection.begin(parcel, parcel)
+            else:
+                self.send(parcel, parcel)
+
     def encode(self, request: Request) -> bytes:
         """Write a request as it goes over the wire."""
-        method, body = request.method, request.body
-        head = f"{method} {request.target} HTTP/1.1\r\n".encode("ascii")
-        if body or method in _WITH_LENGTH:
-            rest = b"content-length: %d\r\n\r\n%b" % (len(body), body)
+        rest = request.rest or self._rest(request)
+        return f"{request.method} {request.target} HTTP/1.1\r\n".encode("ascii") + rest
+
+    def _rest(self, request: Request) -> bytes:
+        """Write what follows the first line, and keep it with the request for the next time."""
+        body, parts = request.body, (self._host, request.common.wire, request.headers.wire)
+        if body or request.method in _WITH_LENGTH:
+            request.rest = b"%b%b%bcontent-length: %d\r\n\r\n%b" % (*parts, len(body), body)
         else:
-            rest = b"\r\n"
-        return b"".join((head, self._host, request.common.wire, request.headers.wire, rest))
+            request.rest = b"%b%b%b\r\n" % parts
+        return request.rest
 
     def _send_fresh(self, request: Request, done: Done) -> None:
         task = asyncio.ensure_future(self._connect_in_time())
@@ -151,10 +169,20 @@ class HttpDriver:
         async with asyncio.timeout(self._timeout_ns / 1e9):
             return await self._connect()
 
-    def answered(self, done: Done, response: Response) -> None:
-        """Hand an answer over soon: what else has arrived is read first, so that it gets its true instant."""
+    def answered(
+        self, done: Done, head: Head, data: bytes, done_ns: int, usable: Connection | None = None
+    ) -> None:
+        """Hand an answer over soon: what else has arrived is read first, so that it gets its true instant.
+
+        usable: the connection it came over, when that can carry another request.
+        """
+        if usable is not None:
+            if len(self._idle) < self._idle_max:
+                self._idle.append(usable)
+            else:
+                usable.abort()
         answers = self._answers
-        answers.append((done, response))
+        answers.append((done, head, data, done_ns))
         if len(answers) == 1 and self._loop is not None:
             self._loop.call_soon(self._hand_over)
         elif len(answers) >= _MOST_AT_ONCE:
@@ -163,18 +191,10 @@ class HttpDriver:
     def _hand_over(self) -> None:
         answers, self._answers = iter(self._answers), []
         try:
-            for done, response in answers:
-                done(response)
+            self.deliver(answers)
         finally:
-            for done, response in answers:  # whoever raised must not cost the others theirs
-                self.answered(done, response)
-
-    def connection_free(self, connection: Connection) -> None:
-        """Take back a connection that can carry another request."""
-        if len(self._idle) < self._idle_max:
-            self._idle.append(connection)
-        else:
-            connection.abort()
+            for answer in answers:  # whoever raised must not cost the others theirs
+                self.answered(*answer)
 
     def connection_gone(self, connection: Connection) -> None:
         """Forget a closed connection."""

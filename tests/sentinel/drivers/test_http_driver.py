@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sentinel.drivers.driver import Headers, Request, Response
+from sentinel.drivers.heads import Head
 from sentinel.drivers.http import HttpDriver
 from sentinel.errors import TargetError
 from sentinel.runner import new_loop
@@ -308,7 +309,7 @@ def test_one_who_fails_to_take_an_answer_does_not_cost_others_theirs() -> None:
             raise ValueError("no hands free")
 
         for done in (careless, careless, answer.set_result):
-            driver.answered(done, Response(200, [], b"", 0))
+            driver.answered(done, Head(b"", 200, [], 0), b"", 0)
         assert (await answer).status == 200
         assert [str(problem) for problem in problems] == ["no hands free"] * 2
 
