@@ -142,11 +142,10 @@ class HttpDriver:
 
     def _rest(self, request: Request) -> bytes:
         """Write what follows the first line, and keep it with the request for the next time."""
-        body, parts = request.body, (self._host, request.common.wire, request.headers.wire)
+        body, end = request.body, b"\r\n"
         if body or request.method in _WITH_LENGTH:
-            request.rest = b"%b%b%bcontent-length: %d\r\n\r\n%b" % (*parts, len(body), body)
-        else:
-            request.rest = b"%b%b%b\r\n" % parts
+            end = b"content-length: %d\r\n\r\n%b" % (len(body), body)
+        request.rest = self._host + request.common.wire + request.headers.wire + end
         return request.rest
 
     def _send_fresh(self, request: Request, done: Done) -> None:
