@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from sentinel.agenda import Agenda
-from sentinel.draws import Draws, opening, openings
+from sentinel.draws import Draws, opening, opening_blocks
 from sentinel.pacer import Segment
-from sentinel.player import Player
 from sentinel.scenario import Scenario
 from sentinel.sender import Call
 from sentinel.strand import Flow
+from sentinel.turns import Targets, Turns
 
 NS = 1_000_000_000
 ASK_NS = NS // 100  # how often the load is asked how many users it wants
@@ -19,10 +19,10 @@ OPENINGS = 1 << 16  # worked out ahead for all users together
 class Crowd:
     """Be the users that a load wants, as their number rises and falls."""
 
-    def __init__(self, scenario: Scenario, segment: Segment, player: Player, agenda: Agenda) -> None:
+    def __init__(self, scenario: Scenario, segment: Segment, targets: Targets, agenda: Agenda) -> None:
         self._scenario = scenario
         self._segment = segment
-        self._player = player
+        self._targets = targets
         self._agenda = agenda
         self._think_ns = round(scenario.pace_s * NS)
         self._start_ns = 0
@@ -42,8 +42,8 @@ class Crowd:
 
     def _user(self, number: int, count: int, at_once: int, at_ns: int) -> Flow:
         """Be one user, from an instant on and until it is over."""
-        agenda, player = self._agenda, self._player
-        turns = openings(self._scenario.seed, number, count, at_once)
+        agenda = self._agenda
+        turns = Turns(self._targets, opening_blocks(self._scenario.seed, number, count, at_once))
         yield agenda.pause(at_ns)
         while not agenda.over:
             if at_ns >= self._ask_ns:
@@ -54,7 +54,7 @@ class Crowd:
                 at_ns += LOOK_NS
                 yield agenda.pause(at_ns)
                 continue
-            session = player.session(next(turns), at_ns)
+            session = turns.session(at_ns)
             if isinstance(session, Call):
                 _, ended_ns = yield session
             else:

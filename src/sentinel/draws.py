@@ -21,6 +21,7 @@ _STRIDE = 0xD1342543DE82EF95  # odd, and no small multiple of the step: streams 
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 Opening: TypeAlias = tuple[int, int]  # a session's number and its first 64 random bits
+Block: TypeAlias = tuple[range, npt.NDArray[np.uint64]]  # the numbers and first bits of many sessions
 
 
 class Draws:
@@ -82,13 +83,19 @@ def openings(seed: int, first: int, step: int, at_once: int) -> Iterator[Opening
     >>> next(openings(1, 7, 1, at_once=10)) == (7, opening(1, 7))
     True
     """
+    for numbers, bits in opening_blocks(seed, first, step, at_once):
+        yield from zip(numbers, bits.tolist(), strict=True)
+
+
+def opening_blocks(seed: int, first: int, step: int, at_once: int) -> Iterator[Block]:
+    """Give the same in blocks of `at_once` sessions, whose bits stay in an array."""
     origin = np.uint64(_origin(seed))
     while True:
         numbers = range(first, first + at_once * step, step)
         states = (
             np.arange(first, first + at_once * step, step).astype(np.uint64) * np.uint64(_STRIDE) + origin
         )
-        yield from zip(numbers, _mixed_all(states).tolist(), strict=True)
+        yield numbers, _mixed_all(states)
         first += at_once * step
 
 

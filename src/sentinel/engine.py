@@ -28,6 +28,7 @@ from sentinel.scenario import Scenario
 from sentinel.script import write_scripts
 from sentinel.sender import Sender
 from sentinel.tally import make_record
+from sentinel.turns import Targets
 from sentinel.users import Users
 from sentinel.void import lag_limit_ns
 
@@ -73,6 +74,7 @@ class Engine:
             capture=options.capture,
         )
         self._player = Player(scenario, scripts, users, self._sender, self._agenda)
+        self._targets = Targets(scenario, scripts, self._sender, self._player)
         self._start_ns = 0
         self._stopped = False
         self._mark_ns = 0
@@ -145,7 +147,7 @@ class Engine:
         arriving = openings(seed, segment.index, segment.count, 1024)
         agenda.begin(self._plan, arriving, start_ns, start_ns + round(self.scenario.load.duration_s * NS))
         if self._plan is None:
-            Crowd(self.scenario, segment, self._player, agenda).enter(start_ns)
+            Crowd(self.scenario, segment, self._targets, agenda).enter(start_ns)
         self._mark_ns, self._mark_cpu_ns = start_ns, time.thread_time_ns()
         wait_s = self.scenario.timeout_s if self.options.drain_s is None else self.options.drain_s
         while not (agenda.over and not agenda.strands):

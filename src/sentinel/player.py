@@ -52,7 +52,7 @@ class Player:
         self._sources = scenario.variables
         self._mix = [scripts[name] for name in scenario.mix]
         weights = list(accumulate(scenario.mix.values()))
-        self._borders = [round(weight / weights[-1] * 2**32) for weight in weights[:-1]]
+        self.borders = [round(weight / weights[-1] * 2**32) for weight in weights[:-1]]
 
     def arrive(self, opening: Opening, at_ns: int) -> None:
         """Launch a session of the schedule."""
@@ -62,13 +62,17 @@ class Player:
         else:
             self._stage.launch_session(session)
 
+    def begin(self, opening: Opening) -> Session:
+        """Make a session: who it is of, and what it draws from."""
+        return Session(opening, self._users, self._sources)
+
     def session(self, opening: Opening, at_ns: int) -> Flow | Call:
         """Play one whole session: its user and application follow from the seed and its number alone.
 
         An application of one plain step needs no flow: it is a single call.
         """
         session = Session(opening, self._users, self._sources)
-        script = self._mix[bisect_right(self._borders, opening[1] >> 32)]
+        script = self._mix[bisect_right(self.borders, opening[1] >> 32)]
         if script.single is not None:
             return Call(self._sender, script.single, session, at_ns)
         return self._play(script, session, at_ns)

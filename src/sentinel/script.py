@@ -33,19 +33,20 @@ class Line:
         "_json",
         "_lasting",
         "_method",
-        "_path",
         "_undo",
         "code",
         "contains",
         "fine",
+        "path",
         "plain",
+        "steady",
         "step",
     )
 
     def __init__(self, step: Step, series: int) -> None:
         self.step = step
         self.code = series * len(OUTCOMES)
-        self._path = Template(step.path)
+        self.path = Template(step.path)
         self._json = step.body.lstrip().startswith(("{", "["))
         self._body = Template(step.body)
         self._constant_body = None if self._body.names else bytes(step.payload_bytes) or step.body.encode()
@@ -58,6 +59,8 @@ class Line:
         )
         self._extracts = [(extract, reader(extract)) for extract in step.extract]
         self._undo = Template(step.undo.path) if step.undo else None
+        # Nothing but its target differs between a user's requests, and nothing is taken out of answers.
+        self.steady = self._lasting and self._constant_body is not None and not step.extract and not step.undo
         self._method = step.method
         simple = not step.extract and step.undo is None and step.expect.refusals != "required"
         # An answer with one of these statuses, and these bytes in it, is as expected, and there is nothing to
@@ -68,11 +71,11 @@ class Line:
     def fill(self, request: Request, session: Session, users: Users) -> None:
         """Make a request that of one session."""
         user = session.user
-        names = self._path.names
+        names = self.path.names
         if len(names) == 1:  # worth the shorter way: most paths that vary vary in one place
-            request.target = self._path.format % in_path(session.look_up(names[0]))
+            request.target = self.path.format % in_path(session.look_up(names[0]))
         else:
-            request.target = self._filled_path(session) if names else self._path.text
+            request.target = self._filled_path(session) if names else self.path.text
         request.method = self._method
         request.common = user.common or users.common_headers(session)
         request.headers = (
@@ -83,7 +86,7 @@ class Line:
         request.wire = request.rest = None
 
     def _filled_path(self, session: Session) -> str:
-        return self._path.fill(lambda name: in_path(session.look_up(name)))
+        return self.path.fill(lambda name: in_path(session.look_up(name)))
 
     def _filled_headers(self, session: Session) -> Headers:
         """Fill in the headers; kept by the user while they depend on nothing that changes."""

@@ -64,9 +64,9 @@ class Sender:
         self.captured: list[str | None] = []
         self.closed = False
         self._driver = driver
-        self._batches = driver if isinstance(driver, BatchDriver) else None
-        if self._batches is not None:
-            self._batches.deliver = self.take
+        self.batches = driver if isinstance(driver, BatchDriver) else None
+        if self.batches is not None:
+            self.batches.deliver = self.take
         self.agenda = agenda
         self._recorder = recorder
         self._rows = recorder.rows
@@ -99,8 +99,8 @@ class Sender:
             return
         leaving, self._leaving = self._leaving, []
         try:
-            if self._batches is not None:
-                self._batches.send_all(leaving)
+            if self.batches is not None:
+                self.batches.send_all(leaving)
                 return
             for call in leaving:
                 call.sent = time.monotonic_ns()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import cast
 
@@ -17,6 +18,7 @@ _WORDS = (
     "spring spruce stone storm stream thorn tide valley vine willow wind wood yew"
 )
 WORDS = tuple(_WORDS.split())
+FEW_VALUES = 4096  # worth writing down before the run
 
 
 class Source(ABC):
@@ -27,6 +29,10 @@ class Source(ABC):
     @abstractmethod
     def draw(self, draws: Draws) -> str:
         """Make up a value."""
+
+    def values(self) -> Sequence[str]:
+        """Give every value it can draw, if they are few, equally likely, and take one draw of 32 bits."""
+        return ()
 
     def describe(self) -> JsonObject:
         """Describe it for the snapshot of a run."""
@@ -50,6 +56,11 @@ class Number(Source):
         """Draw a number."""
         return str(self.low + draws.below(self.high - self.low + 1))
 
+    def values(self) -> Sequence[str]:
+        """Give the numbers in their order."""
+        few = self.high - self.low < FEW_VALUES
+        return [str(number) for number in range(self.low, self.high + 1)] if few else ()
+
 
 @dataclass(frozen=True, slots=True)
 class Choice(Source):
@@ -64,6 +75,10 @@ class Choice(Source):
     def draw(self, draws: Draws) -> str:
         """Pick one."""
         return self.of[draws.below(len(self.of))]
+
+    def values(self) -> Sequence[str]:
+        """Give the texts in their order."""
+        return self.of
 
 
 @dataclass(frozen=True, slots=True)

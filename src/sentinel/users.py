@@ -46,7 +46,10 @@ def address(number: int) -> str:
 
 
 class Users:
-    """Give the users of a scenario, made when first needed, and their common headers."""
+    """Give the users of a scenario, made when first needed, and their common headers.
+
+    fixed: a user's common headers are the same in all sessions.
+    """
 
     def __init__(self, population: Population, count: int) -> None:
         self._population = population
@@ -54,7 +57,7 @@ class Users:
         self._hot = population.hot_share
         self._users: dict[int, User] = {}
         self._headers = [(name, Template(text)) for name, text in population.headers]
-        self._fixed = all(FIXED.issuperset(template.names) for _, template in self._headers)
+        self.fixed = all(FIXED.issuperset(template.names) for _, template in self._headers)
 
     def of_session(self, number: int, draws: Draws) -> User:
         """Give the user whose session this is: in turn, but for the share that goes to user 0."""
@@ -74,7 +77,7 @@ class Users:
         known = session.user.common
         if known is None:
             known = fill_headers(self._headers, session) if self._headers else NO_HEADERS
-            if self._fixed:
+            if self.fixed:
                 session.user.common = known
         return known
 
