@@ -13,7 +13,7 @@ from .errors import ConfigurationError, StoreUnavailable
 from .headers import Rules
 from .plan import Asked, Found, Outcome, Plan
 from .policy import Policy
-from .stores.base import AsyncStore, Store
+from .stores.base import AsyncStore, Store, shortcut
 from .stores.memory import MemoryStore
 from .verdict import Caller, Verdict, passed, shut
 
@@ -41,7 +41,6 @@ class _Front:
         self._announce = Announcer(policy.name, policy.dry_run, hooks, reveal=reveal)
         self._local: MemoryStore | None = None
         self._passed = passed(policy.headers)
-        self._style = policy.headers
         self._rehearsing = policy.dry_run
 
     def _concluded(self, plan: Plan, outcome: Outcome) -> Verdict:
@@ -107,7 +106,7 @@ class Threshold(_Front):
         self.store = store
         self._admit: Callable[[Asked], Sequence[Found] | None] | None = None
         if not policy.dry_run:
-            self._admit = getattr(store, "admit", None)
+            self._admit = shortcut(store, "admit")
 
     def check(self, caller: Caller) -> Verdict:
         """Decide one request, and charge it if every limit admits it."""
@@ -124,14 +123,15 @@ class Threshold(_Front):
 
     def admit(self, asked: Asked) -> Sequence[Found] | Verdict:
         """The quick way for shells: what the limits said of an ordinary admitted request, or a verdict."""
-        if self._admit is not None:
-            found = self._admit(asked)
-            return self.decide(Plan(*asked)) if found is None else found
-        plan = Plan(*asked)
         try:
+            if self._admit is not None and not self._announce.store_is_away:
+                found = self._admit(asked)
+                if found is not None:
+                    return found
+            plan = Plan(*asked)
             outcome = self.store.decide(plan)
         except StoreUnavailable as error:
-            return self._without_store(plan, error)
+            return self._without_store(Plan(*asked), error)
         if (
             not outcome.allowed
             or outcome.strike

@@ -6,7 +6,7 @@ A third-party store is a store when it passes `threshold.testing.StoreContract`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, cast, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from ..plan import Found, Limit, Outcome, Plan, Rule, State
 
@@ -24,6 +24,7 @@ class Store(Protocol):
     Every method may raise `StoreUnavailable`, and nothing else. Two more may be offered, for speed:
     `bind(rule)`, a `Take` that decides one rule without a plan; and `admit(asked)`, which charges an ordinary
     request and answers what its limits said, or writes nothing and answers None: then `decide` is asked.
+    Neither is used where a subclass or a wrapper has a `decide` of its own (see `shortcut`).
     """
 
     def decide(self, plan: Plan) -> Outcome:
@@ -72,9 +73,26 @@ class AsyncStore(Protocol):
     def aclose(self) -> Awaitable[None]: ...
 
 
+def shortcut(store: Store, name: str) -> Callable[..., Any] | None:
+    """The store's own method of this name, which answers in place of `decide`; None without one.
+
+    None as well where `decide` is another than the one the shortcut was written for: in a subclass that
+    decides otherwise, and in a wrapper that forwards whatever it does not know.
+    """
+    if "decide" in getattr(store, "__dict__", ()):
+        return None
+    for kind in type(store).__mro__:
+        if name in vars(kind):
+            own: Callable[..., Any] = getattr(store, name)
+            return own
+        if "decide" in vars(kind):
+            return None
+    return None
+
+
 def bind(store: Store, rule: Rule) -> Take:
     """The store's quickest way to decide this one rule: its own `bind`, or a plan per call."""
-    own = cast("Callable[[Rule], Take] | None", getattr(store, "bind", None))
+    own: Callable[[Rule], Take] | None = shortcut(store, "bind")
     if own is not None:
         return own(rule)
     rules = (rule,)

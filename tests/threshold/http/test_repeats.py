@@ -63,7 +63,7 @@ def test_a_refusal_is_repeated_without_asking_the_store(scene: Callable[..., Sce
     stage = scene(Policy(user=limit))
     answers = [stage.get() for _ in range(6)]
     assert [answer.status for answer in answers] == [200, 200, 429, 429, 429, 429]
-    assert stage.store.asked == 2  # for the first, and the refused; the second was an ordinary one
+    assert stage.store.asked == 3
     assert answers[5].headers == answers[2].headers
     assert answers[5].body == answers[2].body
 
