@@ -154,13 +154,13 @@ Asked = tuple[tuple[Rule, ...], Sequence[str], int, str | None, Ladder | None, s
 
 
 def split(key: str) -> tuple[str, str]:
-    r"""The scope of a key, and the name counted under it.
+    r"""The scope of a key, and the name counted under it; what has no NUL is all scope.
 
     >>> split("user\0u:ada")
     ('user\x00', 'u:ada')
     """
-    end = key.index("\0") + 1
-    return key[:end], key[end:]
+    scope, nul, name = key.partition("\0")
+    return scope + nul, name
 
 
 @dataclass(slots=True)

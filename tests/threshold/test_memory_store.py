@@ -395,6 +395,40 @@ def test_close_forgets_everything() -> None:
     assert len(store) == 0 and store.state([f"{RULES[3].scope}junk0"]) == [None]
 
 
+def test_whether_somebody_is_banned_can_be_asked_without_any_limit() -> None:
+    store = MemoryStore(clock=ManualClock())
+    ban, asked = Ladder([Rung(ban=60)]), plan([], ladder=LADDER)
+    assert store.decide(asked).allowed
+    once = Rule.of("once", "user", TokenBucket("1/hour"), strikes=True)
+    assert [store.decide(plan([once], ladder=ban)).strike for _ in range(2)] == [0, 1]
+    assert store.decide(asked).banned
+
+
+def test_an_unbanned_caller_is_an_ordinary_one_again() -> None:
+    store = MemoryStore(clock=ManualClock())
+    once = Rule.of("once", "user", TokenBucket("1/hour"), strikes=True)
+    asked = plan([once], ladder=LADDER)
+    assert [store.decide(asked).strike for _ in range(2)] == [0, 1]
+    parts = asked.rules, asked.names, 0, asked.abuse_scope, asked.ladder, asked.group
+    assert store.admit(parts) is None
+    store.reset([abuse_key()])
+    assert store.admit(parts) is not None
+
+
+@pytest.mark.parametrize("scope", ["user", "user\0x", "us\0er\0", ""])
+def test_refuses_a_scope_that_cannot_be_told_from_the_names_in_it(scope: str) -> None:
+    store = MemoryStore()
+    with pytest.raises(ValueError, match="scope"):
+        bind(store, Rule("user", "user", TokenBucket("9/s"), scope))
+    assert len(store) == 0
+
+
+def test_nothing_is_known_of_a_key_that_nobody_could_have_counted() -> None:
+    store = MemoryStore()
+    store.reset(["ann", ""])
+    assert store.state(["ann", ""]) == [None, None]
+
+
 def test_callers_keep_their_states_when_the_table_they_are_in_is_spread() -> None:
     store = MemoryStore(10_000, clock=ManualClock())
     rule = Rule.of("r", "user", SlidingWindow("5/year"))

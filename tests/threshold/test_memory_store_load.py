@@ -11,11 +11,15 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from random import Random
+from types import FrameType
 
 import pytest
 
 from threshold import Ladder, Limiter, MemoryStore, Rung, SlidingWindow, TokenBucket
 from threshold.plan import Limit, Plan, Rule
+from threshold.stores import key_table, memory
 from threshold.stores.base import bind
 from threshold.testing import ManualClock, worst_window
 from threshold.testing.contract_base import plan
@@ -218,6 +222,47 @@ def test_threads_at_the_bound_keep_it() -> None:
 
 class _Alarm(Exception):
     pass
+
+
+def interrupted(at: int) -> bool:
+    """Use a small store in which call number `at` raises, as a signal handler may; False if there is none."""
+    clock, calls, random = ManualClock(), 0, Random(1)
+    store = MemoryStore(8, clock=clock)
+    store._table._most_shards = 3
+    rules = (
+        Rule.of("user", "user", TokenBucket("7/second"), strikes=True),
+        Rule.of("post", "endpoint", SlidingWindow("2 per 3 seconds"), strikes=True),
+    )
+    inside = {memory.__file__, key_table.__file__}
+
+    def ring(frame: FrameType, event: str, _: object) -> None:
+        nonlocal calls
+        if frame.f_code.co_filename in inside and event in ("call", "c_return"):
+            calls += 1
+            if calls == at:
+                raise _Alarm
+
+    for _ in range(40):
+        clock.advance(random.choice((0, 0.1, 5)))
+        asked = plan(rules, f"caller{random.randrange(9)}", ladder=Ladder([Rung()], decay=9))
+        sys.setprofile(ring if calls < at else None)
+        with suppress(_Alarm):
+            store.decide(asked)
+        sys.setprofile(None)
+    tables = store._table.scopes.values()
+    assert len(store) == sum(len(shard) for table in tables for shard in table.shards) <= 8
+    assert all(name in table.home(name) for table in tables for shard in table.shards for name in shard)
+    return calls >= at
+
+
+def test_a_signal_handler_that_raises_anywhere_leaves_a_store_that_decides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(key_table, "_KEYS_PER_SHARD", 2)
+    at = 1
+    while interrupted(at):
+        at += 5
+    assert at > 1000
 
 
 @pytest.mark.parametrize("planned", [False, True])

@@ -6,6 +6,9 @@
   pays for looking at a few that are due: each is forgotten, or rescheduled if it was used again. A look
   is paid by the charge that made it necessary, so the work is constant per charge.
 
+A signal handler may raise after any call in here. What must change together therefore changes with no call
+in between, and a name in the calendar may be one that never got its state.
+
 Knows nothing of limits but when their states rest, and nothing of locks: its owner holds one.
 """
 
@@ -55,10 +58,11 @@ class ScopeTable:
     def spread(self, width: int) -> None:
         """Spread the names of the one shard there is over several."""
         (names,) = self.shards
-        self.shards = [{} for _ in range(width)]
-        self.width = width
+        shards: list[dict[str, State]] = [{} for _ in range(width)]
         for name, state in names.items():
-            self.home(name)[name] = state
+            shards[hash(name) % width][name] = state
+        self.shards = shards
+        self.width = width
 
 
 class KeyTable:
@@ -84,9 +88,12 @@ class KeyTable:
 
         Raises:
             RuntimeError: when there would be more than 65,536 scopes.
+            ValueError: for a scope that does not end in the only NUL it has: nobody could tell it from names.
         """
         table = self.scopes.get(scope)
         if table is None:
+            if scope.find("\0") != len(scope) - 1 or not scope:
+                raise ValueError(f"scope: {scope!r} does not end in the only NUL it has")
             if len(self.scopes) >= _MOST_SCOPES:
                 raise RuntimeError("more than 65,536 different limits in one store: a limit per caller?")
             table = self.scopes[scope] = ScopeTable(scope, resting)
@@ -107,11 +114,11 @@ class KeyTable:
             if len(home) >= _KEYS_PER_SHARD and table.width < self._most_shards:
                 table.spread(self._most_shards)
                 home = table.home(name)
-            self.count += 1
             rests_at = table.resting.rests_at(state)
             if rests_at < self._barren[1]:
                 self._barren = (self._barren[0], rests_at)
             self._schedule(table.scope, name, rests_at, now)
+            self.count += 1
         home[name] = state
 
     def empty(self, key: str) -> None:
@@ -180,16 +187,19 @@ class KeyTable:
         """Take a name out of the next bucket; forget it if it is at rest, else say until when it is not."""
         page = self._calendar[0]
         bucket = self._buckets[page]
-        name = bucket.popleft()
+        name = bucket.popleft() if bucket else None
         if not bucket:
             del self._buckets[page]
             heappop(self._calendar)
+        if name is None:
+            return None
         table = self.scopes[page[1]]
         home = table.home(name)
-        state = home[name]
+        state = home.get(name)
         rests_at = now if state is None else table.resting.rests_at(state)
         if rests_at > now:
             return name, rests_at
-        del home[name]
-        self.count -= 1
+        if name in home:
+            del home[name]
+            self.count -= 1
         return None
