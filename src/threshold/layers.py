@@ -104,10 +104,8 @@ class Layers:
 
     def column(self, target: Target, tier: str | None) -> Column:
         """Line up the rules for one endpoint and tier."""
-        column = target.columns[tier] = self._lined_up(
-            target, target.edge, tier, target.user, target.endpoint
-        )
-        return column
+        column = self._lined_up(target, target.edge, tier, target.user, target.endpoint)
+        return target.columns.setdefault(tier, column)  # another thread may have been first
 
     def column_nowhere(self, target: Target, tier: str | None, anonymous: bool) -> Column:
         """The same without any address to count: no edge, and for anonymous callers only the tenant."""
@@ -115,7 +113,7 @@ class Layers:
         if column is None:
             user, endpoint = (None, None) if anonymous else (target.user, target.endpoint)
             column = self._lined_up(target, None, tier, user, endpoint)
-            target.columns_nowhere[tier, anonymous] = column
+            column = target.columns_nowhere.setdefault((tier, anonymous), column)
         return column
 
     def _lined_up(

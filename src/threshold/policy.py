@@ -207,7 +207,7 @@ class Policy:
         if column.edge and address is not None:
             names.append(address)
         if column.tenant and tenant:
-            names.append(tenant)
+            names.append(f"{tenant}")  # as in `who`: text and nothing but text, whatever class it is of
         if column.user:
             names.append(who)
         if column.endpoint:

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from threshold import Caller, ConfigurationError, Policy, SlidingWindow, Tiers, TokenBucket
+from threshold import (
+    Caller,
+    ConfigurationError,
+    MemoryStore,
+    Policy,
+    SlidingWindow,
+    Threshold,
+    Tiers,
+    TokenBucket,
+)
 from threshold.layers import LAYERS
 
 ROW = {"requests": "1/s", "writes": "2/s", "uploads": "3/s", "ai": "4/s"}
@@ -18,6 +27,31 @@ BY_CATEGORY = Policy(
 def names(policy: Policy, caller: Caller) -> list[str]:
     plan = policy.plan(caller)
     return [] if plan is None else [rule.name for rule in plan.rules]
+
+
+def test_the_rules_of_an_endpoint_are_the_same_objects_whoever_lined_them_up_first() -> None:
+    layers = Policy(edge="9/s", user="9/s", missing_address="skip")._layers
+    target = layers.compiled("GET", "/")
+    assert layers.column(target, None) is layers.column(target, None)
+    assert layers.column_nowhere(target, None, True) is layers.column_nowhere(target, None, True)
+
+
+class Loud(str):
+    """A text that other texts are not equal to."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return 7
+
+
+def test_a_tenant_is_counted_by_its_text_whatever_class_that_is_of() -> None:
+    guard = Threshold(Policy(tenant="2/hour"), MemoryStore())
+    callers = [Caller("203.0.113.9", tenant) for tenant in (Loud("acme"), Loud("acme"), "acme")]
+    assert [guard.check(caller).allowed for caller in callers] == [True, True, False]
 
 
 @pytest.mark.parametrize(
