@@ -183,7 +183,8 @@ class ThresholdMiddleware:
                 else:
                     rules: Rules = asked[0]  # type: ignore[assignment]  # a policy asks with Rules
                     fields = told(rules.wire, rules, said, self._style)
-                if verdict is not None and repeats is not None:
+                # A verdict on other rules than were asked is not the store's: it was away.
+                if verdict is not None and repeats is not None and verdict.rules is asked[0]:
                     if verdict.outcome.strike:
                         repeats.struck(asked, verdict)
                     if not verdict.allowed and not verdict.delay:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from threshold import Ladder, MemoryStore, Policy, Rung, SlidingWindow, TokenBucket
+from threshold import Ladder, MemoryStore, Policy, Rung, SlidingWindow, StoreUnavailable, TokenBucket
 from threshold.asgi import ThresholdMiddleware
-from threshold.plan import Limit, Outcome, Plan
+from threshold.plan import Limit, OnStoreError, Outcome, Plan
 from threshold.testing import ManualClock
 
 
@@ -20,11 +20,14 @@ class CountingStore(MemoryStore):
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(clock=clock)
         self.asked = 0
+        self.away = False
         self.keys: list[str] = []
         """Those of the last plan, the abuse record's included."""
 
     def decide(self, plan: Plan) -> Outcome:
         self.asked += 1
+        if self.away:
+            raise StoreUnavailable("nobody there")
         self.keys = [*plan.keys, *([plan.abuse] if plan.abuse else [])]
         return super().decide(plan)
 
@@ -193,3 +196,18 @@ async def _unban(stage: Scene) -> None:
     done = stage.app.threshold.unban("u1")
     if done is not None:
         await done
+
+
+@pytest.mark.parametrize(("mode", "statuses"), [("local", [200, 429, 429]), ("deny", [503, 503, 503])])
+def test_what_is_answered_in_place_of_a_store_that_is_away_is_not_kept(
+    scene: Callable[..., Scene], mode: OnStoreError, statuses: list[int]
+) -> None:
+    policy = Policy(
+        user="1/hour", endpoints={"GET /": "9/s"}, ladder=Ladder([Rung()]), on_store_error={"user": mode}
+    )
+    stage = scene(policy)
+    stage.store.away = True
+    assert [stage.get().status for _ in range(3)] == statuses
+    assert stage.store.asked == 3
+    stage.store.away = False
+    assert stage.get().status == 200
