@@ -177,7 +177,7 @@ def wrk(port: int, users: int, seconds: float) -> Sample:
             raise SystemExit(f"wrk said: {text}")
         return int(found[1]), float(found[2])
 
-    return outside(["wrk", "-t1", f"-c{users}", f"-d{seconds:g}s", *headers, url], read)
+    return outside(["wrk", "-t1", f"-c{users}", f"-d{max(1, round(seconds))}s", *headers, url], read)
 
 
 def locust(port: int, users: int, seconds: float) -> Sample:
