@@ -7,7 +7,7 @@
   is paid by the charge that made it necessary, so the work is constant per charge.
 
 A signal handler may raise after any call in here. What must change together therefore changes with no call
-in between, and a name in the calendar may be one that never got its state.
+in between, and a name in the calendar may be one that never got its state. At worst, a place remains taken.
 
 Knows nothing of limits but when their states rest, and nothing of locks: its owner holds one.
 """
