@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .escalation import AbuseState, Ladder
-from .plan import Found, Outcome, Plan, State
+from .escalation import AbuseState
+from .plan import Outcome, Plan, State
 from .token_bucket import NEVER
 
 
@@ -22,29 +22,17 @@ def decide(
     abuse record, if one is returned.
     """
     # 1. Under a running ban or cooldown: refused at once, nothing consumed, no strike added.
-    if abuse is not None and plan.ladder is not None and abuse.blocked_until > now:
-        return barred(plan.ladder, abuse, now)
+    ladder = plan.ladder
+    if abuse is not None and ladder is not None and abuse.blocked_until > now:
+        blocked = abuse.blocked_until - now
+        if blocked > ladder.longest_us > 0:  # the clock stepped back
+            abuse = ladder.clamp(abuse, now)
+            return Outcome(False, (), now, 0, ladder.longest_us, abuse.banned == 1), abuse
+        return Outcome(False, (), now, 0, blocked, abuse.banned == 1), None
 
     # 2. Every limit is asked; nothing is written yet.
     cost = plan.cost
     found = [rule.step(state, now, cost) for rule, state in zip(plan.rules, states)]  # noqa: B905 (0.1 us)
-    return settle(plan, states, found, abuse, now)
-
-
-def barred(ladder: Ladder, abuse: AbuseState, now: int) -> tuple[Outcome, AbuseState | None]:
-    """Rule 1: what a caller under a running ban or cooldown is told."""
-    blocked = abuse.blocked_until - now
-    if blocked > ladder.longest_us > 0:  # the clock stepped back
-        abuse = ladder.clamp(abuse, now)
-        return Outcome(False, (), now, 0, ladder.longest_us, abuse.banned == 1), abuse
-    return Outcome(False, (), now, 0, blocked, abuse.banned == 1), None
-
-
-def settle(
-    plan: Plan, states: Sequence[State], found: list[Found], abuse: AbuseState | None, now: int
-) -> tuple[Outcome, AbuseState | None]:
-    """Rules 3 to 5: what becomes of a plan when each limit has said what it found for the plan's cost."""
-    ladder = plan.ladder
     shadowed = ladder is not None and abuse is not None and abuse.shadow_until > now
 
     # 3. All admit: all are charged.

@@ -117,7 +117,7 @@ def run(max_keys: int, trace: list[tuple[str, int, int, int, bool, int]]) -> Twi
         name = f"caller{who}"
         rules = [rule for i, rule in enumerate(RULES) if bits >> i & 1]
         asked = plan(rules, name, cost=cost, ladder=LADDER if laddered else None, peek=action == "peek")
-        # As a policy does, which remembers the plans of its latest callers.
+        # Asked again, it is the same plan.
         asked = plans.setdefault((name, bits, cost, laddered, action == "peek"), asked)
         if action == "reset":
             keys = [abuse_key(name), *asked.keys]
@@ -174,9 +174,8 @@ def test_is_exactly_the_reference_while_there_is_room(
 def test_is_the_reference_with_a_bound_on_long_traces(
     max_keys: int, per_shard: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        key_table, "_KEYS_PER_SHARD", per_shard
-    )  # 1: tables spread while plans are remembered
+    # 1: every table spreads at once
+    monkeypatch.setattr(key_table, "_KEYS_PER_SHARD", per_shard)
     rng = Random(max_keys)
     trace = [
         (
