@@ -155,7 +155,7 @@ def test_a_budget_that_the_upper_end_exceeds_fails(beside: Measured) -> None:
     process, folder = beside["too dear"]
     out, err = process.communicate(timeout=60)
     assert process.returncode == 2, out + err
-    assert "FAILED: not within the budget of 0.001 ms" in " ".join(out.split())
+    assert "FAILED: not within the budget of 1 µs" in " ".join(out.split())
     (load,) = json.loads((folder / "o.json").read_text())["loads"]
     assert not all(one["within"] for one in load["overhead"])
 
