@@ -69,7 +69,7 @@ class Limiter:
 
     def peek(self, key: str, cost: int = 1) -> Decision:
         """Say what `acquire` would answer now, without charging; remaining is what is left now."""
-        _check(key, cost)
+        key = _check(key, cost)
         return _decision(self.limit, self.store.decide(_plan(self._rule, key, cost, peek=True)).found[0])
 
     def reset(self, key: str) -> None:
@@ -165,7 +165,7 @@ class AsyncLimiter:
             await sleep(pause)
 
     async def _decide(self, key: str, cost: int, *, peek: bool) -> Decision:
-        _check(key, cost)
+        key = _check(key, cost)
         plan = _plan(self._rule, key, cost, peek=peek)
         outcome = await cast(AsyncStore, self.store).decide(plan)
         return _decision(self.limit, outcome.found[0])
@@ -189,7 +189,7 @@ def _rule(limit: Limit, store: Store | AsyncStore, name: str) -> Rule:
 
 
 def _plan(rule: Rule, key: str, cost: int, *, peek: bool) -> Plan:
-    return Plan.of((rule,), (rule.scope + key,), cost, group=key, peek=peek)
+    return Plan((rule,), (key,), cost, group=key, peek=peek)
 
 
 def _decision(limit: Limit, found: Found) -> Decision:

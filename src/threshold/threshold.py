@@ -7,6 +7,7 @@ that one call, so that the two differ by a single `await`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from .errors import ConfigurationError, StoreUnavailable
@@ -64,14 +65,9 @@ class _Front:
             return self._passed
         if self._local is None:
             self._local = MemoryStore(max_keys=_LOCAL_KEYS)
-        kept = Plan.of(
-            Rules([rules[i] for i in local]),
-            tuple(plan.keys[i] for i in local),
-            plan.cost,
-            plan.abuse,
-            plan.ladder,
-            plan.group,
-        )
+        # What follows the names of the rules is the name of the abuse record.
+        names = [*(plan.names[i] for i in local), *plan.names[len(rules) :]]
+        kept = replace(plan, rules=Rules([rules[i] for i in local]), names=names)
         outcome = self._local.decide(kept)
         verdict = self.policy.conclude(kept, outcome)
         if outcome.strike or outcome.overflowed or not outcome.allowed:

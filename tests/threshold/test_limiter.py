@@ -318,3 +318,18 @@ def test_async_callers_share_one_limit_exactly() -> None:
         assert sum(decision.allowed for decision in decisions) == 50
 
     asyncio.run(talk())
+
+
+def test_a_key_counts_by_its_text_whatever_its_class_calls_equal() -> None:
+    class Name(str):
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            return 7
+
+    limiter = Limiter(SlidingWindow("5/hour"), MemoryStore(clock=ManualClock()))
+    limiter.acquire("ann")
+    limiter.acquire(Name("ann"))
+    assert limiter.peek("ann").remaining == limiter.peek(Name("ann")).remaining == 3
+    limiter.reset(Name("ann"))
+    assert limiter.peek("ann").remaining == 5

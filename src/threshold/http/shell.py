@@ -1,8 +1,8 @@
 """What both shells share: checking the options, asking the policy, and failing without harm.
 
-A shell turns a request into a `Caller`, asks for a verdict and does what it says. Trouble of our own is
-logged and lets the request pass, unless the policy fails closed there; trouble in the app's own functions
-(identity, cost) is the app's to see.
+A shell asks the policy what a request is up against, has it decided, and does what comes of it. Trouble of
+our own is logged and lets the request pass, unless the policy fails closed there; trouble in the app's own
+functions (identity, cost) is the app's to see.
 """
 
 from __future__ import annotations

@@ -26,19 +26,18 @@ class MessageLimit:
         policy: name of the policy, so that two of them count apart.
     """
 
-    __slots__ = ("_rules", "_scope", "_store")
+    __slots__ = ("_rules", "_store")
 
     def __init__(self, limit: LimitLike, store: Store | AsyncStore, policy: str) -> None:
         checked = as_limit("websocket_messages", limit)
         store.check(checked)
         rule = Rule.of("websocket-messages", "limiter", checked, prefix=f"{policy}:")
         self._rules = (rule,)
-        self._scope = rule.scope
         self._store = store
 
     async def admits(self, caller: str) -> bool:
         """Charge one message; True as well while the store cannot answer."""
-        plan = Plan.of(self._rules, (self._scope + caller,), group=caller)
+        plan = Plan(self._rules, (caller,), group=caller)
         try:
             answer: Outcome | Awaitable[Outcome] = self._store.decide(plan)
             outcome = answer if isinstance(answer, Outcome) else await answer

@@ -98,6 +98,6 @@ def bind(store: Store, rule: Rule) -> Take:
     rules = (rule,)
 
     def take(name: str, cost: int) -> Found:
-        return store.decide(Plan.of(rules, (rule.scope + name,), cost, group=name)).found[0]
+        return store.decide(Plan(rules, (name,), cost, group=name)).found[0]
 
     return take

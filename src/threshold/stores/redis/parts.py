@@ -59,7 +59,7 @@ def parts_of(plan: Plan, *, each_apart: bool = False) -> list[Part]:
     """
     near = [i for i, rule in enumerate(plan.rules) if rule.layer != "edge"]
     far = [i for i, rule in enumerate(plan.rules) if rule.layer == "edge"]
-    parts = [Part((i,), plan.keys[i][len(plan.rules[i].scope) :]) for i in far]
+    parts = [Part((i,), plan.names[i]) for i in far]
     if each_apart:
         parts += [Part((i,), plan.group) for i in near]
         near = []
@@ -137,9 +137,11 @@ def _giving_back(refund: RefundPart) -> Generator[RefundPart, Answer | None, Non
 def part_of(plan: Plan, part: Part, *, peek: bool, last: bool = False) -> Plan:
     """One part as a plan of its own. Rules are looked up by identity: the same part, the same tuple."""
     rules = plan.rules if len(part.places) == len(plan.rules) else _picked(plan.rules, part.places)
-    keys = tuple(plan.keys[i] for i in part.places)
-    abuse, ladder = (plan.abuse, plan.ladder) if last else (None, None)
-    return Plan.of(rules, keys, plan.cost, abuse, ladder, part.group, peek)
+    names = [plan.names[i] for i in part.places]
+    if not last:
+        return Plan(rules, names, plan.cost, None, None, part.group, peek)
+    names += plan.names[len(plan.rules) :]  # that of the abuse record
+    return Plan(rules, names, plan.cost, plan.abuse_scope, plan.ladder, part.group, peek)
 
 
 _MOST_PICKED = 4096

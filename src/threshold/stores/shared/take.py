@@ -153,6 +153,6 @@ def take_any(
                         return table.first(place, cell, limit, step(None, now, cost))
             finally:
                 flock(lock.fd, UNLOCK)
-        return decide(Plan.of(rules, (key,), cost, group=name)).found[0]
+        return decide(Plan(rules, (name,), cost, group=name)).found[0]
 
     return take
