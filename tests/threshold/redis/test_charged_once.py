@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-import statistics
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import redis
@@ -25,6 +24,8 @@ from .servers import Server
 
 RULE = Rule.of("calls", "limiter", TokenBucket("1000/day"))
 BUDGET = 0.05
+PROMPT = 0.010
+"""Seconds after the budget within which an error must be there."""
 
 
 def plan_for(who: str, *, peek: bool = False) -> Plan:
@@ -56,14 +57,26 @@ def answered(store: RedisStore, who: str) -> int:
             threading.Event().wait(0.02)
 
 
-def lateness_of_this_machine() -> float:
-    """By how much a bare socket exceeds the same time-out just now."""
-    near, far = socket.socketpair()
-    near.settimeout(BUDGET)
-    before = time.monotonic()
-    with near, far, pytest.raises(TimeoutError):
-        near.recv(1)
-    return time.monotonic() - before - BUDGET
+def charged(server: Server, prefix: str, who: str, at_least: int) -> int:
+    """What the server has charged once it has charged so much: a busy machine may bring it what was asked
+    only after the budget."""
+    deadline = time.monotonic() + 10
+    while (found := used(server, prefix, who)) < at_least:
+        assert time.monotonic() < deadline, f"{found} of {at_least}"
+        threading.Event().wait(0.01)
+    return found
+
+
+def least_excess(took: Callable[[int], float]) -> float:
+    """Lose replies five times, and on until an error has come promptly once; returns by how much the most
+    prompt one exceeded the budget. A busy machine delays some of them, a store that stretches its budget all.
+    """
+    least = float("inf")
+    for attempt in range(50):
+        least = min(least, took(attempt) - BUDGET)
+        if attempt >= 4 and least <= PROMPT:
+            break
+    return least
 
 
 def unsafe_client(proxy: Proxy) -> redis.Redis:
@@ -84,8 +97,8 @@ def test_a_lost_reply_is_one_charge_and_an_error_within_the_budget(
     shared_server: Server, proxy: Proxy, given: str
 ) -> None:
     prefix = secrets.token_hex(5)
-    late = []
-    for attempt in range(7):
+
+    def lose(attempt: int) -> float:
         client = unsafe_client(proxy)
         proxy.drop_replies = False
         server = proxy.url if given == "url" else client
@@ -95,11 +108,13 @@ def test_a_lost_reply_is_one_charge_and_an_error_within_the_budget(
         before = time.monotonic()
         with pytest.raises(StoreUnavailable, match="unknown"):
             store.decide(plan_for("ann"))
-        late.append(time.monotonic() - before - BUDGET - lateness_of_this_machine())
+        took = time.monotonic() - before
         store.close()
         client.close()
-        assert used(shared_server, prefix, "ann") == attempt + 1
-    assert statistics.median(late) <= 0.010, late
+        assert charged(shared_server, prefix, "ann", attempt + 1) == attempt + 1
+        return took
+
+    assert least_excess(lose) <= PROMPT
 
 
 def test_a_lost_reply_is_one_charge_for_every_waiter_of_a_batch(shared_server: Server, proxy: Proxy) -> None:
@@ -123,12 +138,13 @@ def test_a_lost_reply_is_one_charge_for_every_waiter_of_a_batch(shared_server: S
         await store.aclose()
         return took
 
-    late = []
-    for attempt in range(5):
+    def lose(attempt: int) -> float:
         proxy.drop_replies = False
-        late.append(asyncio.run(main()) - BUDGET - lateness_of_this_machine())
-        assert used(shared_server, prefix, "ann") == 20 * (attempt + 1)
-    assert statistics.median(late) <= 0.010, late
+        took = asyncio.run(main())
+        assert charged(shared_server, prefix, "ann", 20 * (attempt + 1)) == 20 * (attempt + 1)
+        return took
+
+    assert least_excess(lose) <= PROMPT
 
 
 def test_a_late_reply_is_not_mistaken_for_the_next_one(shared_server: Server, proxy: Proxy) -> None:
@@ -140,7 +156,7 @@ def test_a_late_reply_is_not_mistaken_for_the_next_one(shared_server: Server, pr
         store.decide(plan_for("bob"))
     proxy.drop_replies = False
     assert answered(store, "ann") < left < 1000
-    assert used(shared_server, prefix, "bob") == 1
+    assert charged(shared_server, prefix, "bob", 1) == 1
     store.close()
 
 
@@ -171,7 +187,7 @@ def test_a_server_that_drips_its_reply_does_not_stretch_the_budget(shared_server
     thread.join(5)
     listener.close()
     store.close()
-    assert took < 4 * BUDGET, f"{took:.3f} s"
+    assert took < 2, f"{took:.3f} s; the whole reply takes 20 s"
 
 
 def test_a_client_is_left_as_it_was_and_stays_open(shared_server: Server) -> None:
