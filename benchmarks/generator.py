@@ -33,7 +33,7 @@ from statistics import median
 from typing import Any
 
 from sentinel.application import Application, Expect, Step
-from sentinel.drivers.driver import Answer, Done, Headers, Parcel, Request, deliver
+from sentinel.drivers.driver import Answer, Done, Due, Headers, Parcel, Request, deliver
 from sentinel.drivers.heads import Head
 from sentinel.drivers.http import HttpDriver
 from sentinel.runner import run
@@ -97,6 +97,7 @@ class AiohttpDriver:
     def __init__(self, target: HttpTarget) -> None:
         self.counters: dict[str, int] = {}
         self.deliver: Callable[[Iterator[Answer]], None] = deliver
+        self.due = Due()
         self._base = str(target)
         self._session: Any = None
         self._url: Any = None

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 
 from sentinel.draws import Opening
+from sentinel.drivers.driver import NEVER, Due
 from sentinel.pacer import Schedule
 from sentinel.strand import Command, Flow, Strand, Waiting
 from sentinel.timer import Timer, make_timer
 
-NEVER = 1 << 62
 ARRIVALS_A_TURN = 32  # overdue arrivals that start before the loop gets to read answers
 
 
@@ -21,8 +21,8 @@ class Agenda:
     """Start sessions at their instants and resume strands at theirs.
 
     session: given an arrival's opening and instant, launches its session. started: called when all that were
-    due have been. `sessions` and `strands` count what is under way, `cut` the strands that were ended while
-    they paused.
+    due have been. due: the instant of what comes next. `sessions` and `strands` count what is under way,
+    `cut` the strands that were ended while they paused.
     """
 
     def __init__(self, session: Callable[[Opening, int], None], started: Callable[[], None]) -> None:
@@ -31,7 +31,7 @@ class Agenda:
         self.cut = 0
         self.over = False
         self.end_ns = 0
-        self.next_ns = NEVER
+        self.due = Due()
         self.failure: Exception | None = None
         self._waking = False
         self._session = session
@@ -44,6 +44,7 @@ class Agenda:
         self._pause_number = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: Timer | None = None
+        self._timer_ns = NEVER
 
     def begin(self, plan: Schedule | None, openings: Iterator[Opening], start_ns: int, end_ns: int) -> None:
         """Take in the arrivals (none in the closed model) and set the timer for the first."""
@@ -52,7 +53,7 @@ class Agenda:
             self._instants = array("q", (plan.instants + start_ns).tobytes())
             self._openings = openings
         self._loop = asyncio.get_running_loop()
-        self._timer = make_timer(self._loop, self.wake)
+        self._timer = make_timer(self._loop, self._timer_fired)
         self._set_timer()
 
     # ---- what flows ask for
@@ -125,7 +126,7 @@ class Agenda:
     def finish(self) -> None:
         """Start nothing more; strands that pause end here."""
         self.over = True
-        self.next_ns = NEVER
+        self.due.ns = NEVER
         if self._timer is not None:
             self._timer.close()
             self._timer = None
@@ -143,9 +144,8 @@ class Agenda:
     def wake(self) -> None:
         """Start the sessions and resume the strands that are due.
 
-        The timer calls this; so does whoever notices that `next_ns` has passed. When hundreds of answers
-        arrive at once, the timer's turn comes after all of them, and the load would wait for the server after
-        all.
+        The timer calls this; so does whoever notices that `due` has passed. When hundreds of answers arrive
+        at once, the timer's turn comes after all of them, and the load would wait for the server after all.
         """
         if self.over or self._waking:
             return
@@ -156,6 +156,10 @@ class Agenda:
         finally:
             self._waking = False
         self._set_timer()
+
+    def _timer_fired(self) -> None:
+        self._timer_ns = NEVER
+        self.wake()
 
     def _start_what_is_due(self) -> None:
         now, instants = time.monotonic_ns(), self._instants
@@ -169,11 +173,16 @@ class Agenda:
             heappop(self._pauses)[2].resume()
 
     def _set_timer(self) -> None:
+        """Note what comes next; have the timer set when it would not go off by then anyway.
+
+        Setting it is a call of the system that takes up to 20 µs: in a burst of answers it is left as it is.
+        """
         due = self._instants[self._next] if self._next < len(self._instants) else NEVER
         if self._pauses:
             due = min(due, self._pauses[0][0])
-        self.next_ns = due
-        if due < NEVER and self._timer is not None and not self._waking:
+        self.due.ns = due
+        if due < self._timer_ns and self._timer is not None and not self._waking:
+            self._timer_ns = due
             self._timer.wake_at(due)
 
     def _session_over(self, _: int) -> None:

@@ -66,7 +66,7 @@ class Sender:
         self._driver = driver
         self.batches = driver if isinstance(driver, BatchDriver) else None
         if self.batches is not None:
-            self.batches.deliver = self.take
+            self.batches.deliver, self.batches.due = self.take, agenda.due
         self.agenda = agenda
         self._recorder = recorder
         self._rows = recorder.rows
@@ -122,6 +122,7 @@ class Sender:
         whole: the answer as a driver gave it, if it did; others are put together for a closer look only.
         """
         rows, block, columns, agenda = self._rows, self._block, self._columns, self.agenda
+        due = agenda.due
         for call, head, data, done in answers:
             if not isinstance(call, Call):  # not of the load: a clean-up, say
                 call(response(head, data, done))
@@ -129,7 +130,7 @@ class Sender:
             try:
                 self.in_flight -= 1
                 sent, line = call.sent, call.line
-                if done >= agenda.next_ns:
+                if done >= due.ns:
                     agenda.wake()  # do not let a burst of answers hold up what is due
                 if done < sent:
                     done = sent

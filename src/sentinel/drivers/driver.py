@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from sentinel.drivers.heads import Head
 
+NEVER = 1 << 62
 _BREAKS = str.maketrans("\r\n\0", "   ")
 
 
@@ -116,6 +117,15 @@ def deliver(answers: Iterable[Answer]) -> None:
         done(response(head, data, done_ns))
 
 
+class Due:
+    """Tell when something else than answers wants to be dealt with: an instant, monotonic nanoseconds."""
+
+    __slots__ = ("ns",)
+
+    def __init__(self) -> None:
+        self.ns = NEVER
+
+
 class Driver(Protocol):
     """Carry requests to a target.
 
@@ -150,10 +160,12 @@ class Parcel(Request):
 class BatchDriver(Driver, Protocol):
     """Carry many requests per call, and tell of many answers per call; let go of a request with its answer.
 
-    deliver: what to do with answers; to begin with, whoever waits for each is told.
+    deliver: what to do with answers; to begin with, whoever waits for each is told. due: from its instant on
+    an answer is delivered with no further ones waited for.
     """
 
     deliver: Callable[[Iterator[Answer]], None]
+    due: Due
 
     def send_all(self, parcels: Iterable[Parcel]) -> None:
         """Send requests one after another, noting the instant of each; they are called with their answers."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 from sentinel.drivers.connection import Connection
-from sentinel.drivers.driver import Answer, Done, Parcel, Request, Response, deliver
+from sentinel.drivers.driver import Answer, Done, Due, Parcel, Request, Response, deliver
 from sentinel.drivers.heads import Head, Heads
 from sentinel.errors import TargetError
 from sentinel.target import HttpTarget
@@ -23,6 +23,7 @@ _WITH_LENGTH = frozenset({"POST", "PUT", "PATCH"})  # announce their body even w
 _SWEEP_S = 0.1
 _SWEEP_NS = 100_000_000
 _MOST_AT_ONCE = 64  # answers read before the first of them is looked at
+_AT_ONCE = 16  # when something else is due: some 100 µs of reading
 
 
 class HttpDriver:
@@ -44,6 +45,7 @@ class HttpDriver:
         self._turn = 0 if spread else -1
         self.heads = Heads()
         self.deliver: Callable[[Iterator[Answer]], None] = deliver
+        self.due = Due()
         self._answers: list[Answer] = []
         self.now_ns = 0  # as of the last sweep
         self._idle: list[Connection] = []
@@ -182,9 +184,10 @@ class HttpDriver:
                 usable.abort()
         answers = self._answers
         answers.append((done, head, data, done_ns))
-        if len(answers) == 1 and self._loop is not None:
+        count = len(answers)
+        if count == 1 and self._loop is not None:
             self._loop.call_soon(self._hand_over)
-        elif len(answers) >= _MOST_AT_ONCE:
+        elif count >= _AT_ONCE and (done_ns >= self.due.ns or count >= _MOST_AT_ONCE):
             self._hand_over()
 
     def _hand_over(self) -> None:

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from sentinel.drivers.driver import Headers, Request, Response
+from sentinel.drivers.driver import Answer, Headers, Request, Response
 from sentinel.drivers.heads import Head
 from sentinel.drivers.http import HttpDriver
 from sentinel.errors import TargetError
@@ -404,3 +404,19 @@ def test_retry_after_is_read_in_seconds_from_refusals_only() -> None:
     assert response(200, b"7").retry_after() is None
     assert response(429, b"soon").retry_after() is None
     assert Response(429, [], b"", 0, retry_after_s=0.25).retry_after() == 0.25
+
+
+@pytest.mark.parametrize(("due_ns", "batches"), [(1000, [16] * 5), (1041, [42, 16, 16]), (2000, [64])])
+def test_answers_wait_for_one_another_only_until_something_else_is_due(
+    due_ns: int, batches: list[int]
+) -> None:
+    driver = HttpDriver(HttpTarget("127.0.0.1", 1))
+    delivered: list[int] = []
+
+    def take(answers: Iterator[Answer]) -> None:
+        delivered.append(len(list(answers)))
+
+    driver.deliver, driver.due.ns = take, due_ns
+    for number in range(80):
+        driver.answered(lambda response: None, Head(b"", 200, [], 0), b"", 1000 + number)
+    assert delivered == batches

@@ -1,50 +1,82 @@
-"""A server that does next to nothing, fast: run as a script, it prints its port and serves until it is ended.
+"""A server that does next to nothing, fast: run as a script, it prints its address and serves until ended.
 
-With --freeze-ms N it stands still for N milliseconds once every second.
+That is its port on the loopback interface, or the path of a socket with --unix PATH. With --freeze-ms N it
+stands still for N milliseconds once every second. It keeps to plain system calls: the answers after a stall
+come one after another, and what each takes is added to the stall that is measured.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import gc
 import os
+import selectors
+import socket
 import time
-
-import uvloop
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-type: text/plain\r\n\r\nok"
 
 
-class Answering(asyncio.Protocol):
-    """Answer whatever ends like a request without a body; at once, not when the loop has read everything."""
+def accept(listening: socket.socket) -> socket.socket:
+    connection, _ = listening.accept()
+    connection.setblocking(False)
+    if connection.family == socket.AF_INET:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
 
-    __slots__ = ("socket",)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.socket = transport.get_extra_info("socket").fileno()
-
-    def data_received(self, data: bytes) -> None:
+def answer(number: int) -> bool:
+    """Answer whatever ends like a request without a body; tell whether the connection goes on."""
+    try:
+        data = os.read(number, 4096)
         if data.endswith(b"\r\n\r\n"):
-            with contextlib.suppress(OSError):
-                os.write(self.socket, ANSWER)
+            os.write(number, ANSWER)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return bool(data)
 
 
-async def main(freeze_s: float) -> None:
-    loop = asyncio.get_running_loop()
+def serve(listening: socket.socket, freeze_s: float) -> None:
     gc.disable()  # a pause of its own making would look like the one it was asked for
-    server = await loop.create_server(Answering, "127.0.0.1", 0, backlog=4096)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    due = loop.time() + 0.5
+    listening.setblocking(False)
+    poll = selectors.DefaultSelector()
+    poll.register(listening, selectors.EVENT_READ)
+    connections: dict[int, socket.socket] = {}
+    due = time.monotonic() + 0.5
     while True:
-        await asyncio.sleep(max(0.0, due - loop.time()))
-        if freeze_s:
-            time.sleep(freeze_s)  # noqa: ASYNC251  # standing still is what this server is for
-        due += 1
+        for key, _ in poll.select(max(0.0, due - time.monotonic())):
+            if key.fd in connections:
+                if not answer(key.fd):
+                    poll.unregister(key.fd)
+                    connections.pop(key.fd).close()
+                continue
+            with contextlib.suppress(OSError):
+                connection = accept(listening)
+                connections[connection.fileno()] = connection
+                poll.register(connection.fileno(), selectors.EVENT_READ)
+        if time.monotonic() >= due:
+            time.sleep(freeze_s)
+            due += 1
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--freeze-ms", type=float, default=0)
+    arguments.add_argument("--unix")
+    told = arguments.parse_args()
+    if told.unix:
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(told.unix)
+        listening.listen(4096)
+        print(told.unix, flush=True)
+    else:
+        listening = socket.create_server(("127.0.0.1", 0), backlog=4096)
+        print(listening.getsockname()[1], flush=True)
+    serve(listening, told.freeze_ms / 1000)
 
 
 if __name__ == "__main__":
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("--freeze-ms", type=float, default=0)
-    uvloop.run(main(arguments.parse_args().freeze_ms / 1000))
+    main()
