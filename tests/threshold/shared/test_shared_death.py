@@ -123,6 +123,25 @@ def _a_whole_plan(scene: Scene) -> None:
     scene.store.decide(scene.plan("bob", _NARROW, _WINDOW, _BUCKET))
 
 
+def _an_ordinary_request(scene: Scene) -> None:
+    scene.clock.advance_us(9)
+    plan = scene.plan("ann", _BUCKET, _WINDOW)
+    assert scene.store.admit((plan.rules, plan.names, 1, plan.abuse_scope, _LADDER, "ann")) is not None
+
+
+def _an_ordinary_request_in_a_new_sub_window(scene: Scene) -> None:
+    scene.clock.advance(3)
+    _an_ordinary_request(scene)
+
+
+def _an_ordinary_request_of_one_bucket(scene: Scene) -> None:
+    assert scene.store.admit(((_BUCKET,), ("ann",), 1, None, None, "ann")) is not None
+
+
+def _an_ordinary_request_of_one_ring(scene: Scene) -> None:
+    assert scene.store.admit(((_WINDOW,), ("bob",), 1, None, None, "bob")) is not None
+
+
 def _a_plan_of_new_keys(scene: Scene) -> None:
     scene.store.decide(scene.plan("new", _NARROW, _WINDOW, _BUCKET, cost=2))
 
@@ -151,6 +170,10 @@ _ACTIONS = (
     _one_bucket,
     _a_new_key,
     _a_whole_plan,
+    _an_ordinary_request,
+    _an_ordinary_request_in_a_new_sub_window,
+    _an_ordinary_request_of_one_bucket,
+    _an_ordinary_request_of_one_ring,
     _a_plan_of_new_keys,
     _a_ban,
     _a_refund,
@@ -187,6 +210,7 @@ def test_death_at_any_store_leaves_all_or_nothing(
         assert problems(heir.store) == [], stores_left
         states = heir.states()
         assert states in (before, after), (stores_left, states)
+        assert heir.store.damaged == 0
         outcomes.append(states == after)
         heir.store.close()
         dying._words.release()

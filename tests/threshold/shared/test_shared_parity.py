@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 
 from threshold import Ladder, MemoryStore, Rung, SlidingWindow, TokenBucket
-from threshold.plan import Limit, Plan, Rule, State
+from threshold.plan import Limit, Outcome, Plan, Rule, State
 from threshold.stores.shared import SharedMemoryStore
 from threshold.testing import ManualClock
 
@@ -49,6 +50,7 @@ def test_says_what_the_store_in_memory_says_over_random_plans(name: str, start: 
     rules = [Rule.of(f"r{i}", "user", limit, strikes=i % 2 == 0) for i, limit in enumerate(_LIMITS)]
     takes = [[store.bind(rule) for rule in rules] for store in (memory, *shared)]
     charged: list[tuple[Plan, int]] = []
+    ordinary = 0
     for _ in range(2_500):
         clock.advance_us(rng.choice(_STEPS) * rng.choice((0, 0, 1)))
         store = rng.choice(shared)
@@ -65,6 +67,18 @@ def test_says_what_the_store_in_memory_says_over_random_plans(name: str, start: 
             ladder = rng.choice((None, _LADDER))
             abuse = None if ladder is None else f"abuse\0{who}"
             plan = Plan.of(chosen, keys, cost, abuse, ladder, who, rng.random() < 0.2)
+            if dice >= 0.7 and not plan.peek:
+                before = _live(store, rules, clock())
+                found = store.admit((chosen, plan.names, cost, plan.abuse_scope, ladder, who))
+                if found is not None:
+                    ordinary += 1
+                    twin = memory.decide(plan)
+                    assert (twin.allowed, twin.strike, twin.shadowed) == (True, 0, False)
+                    assert [answer[:3] for answer in found] == [answer[:3] for answer in twin.found]
+                    charged.append((plan, twin.at))
+                    assert _live(store, rules, clock()) == _live(memory, rules, clock())
+                    continue
+                assert _live(store, rules, clock()) == before, "of what is not ordinary nothing is charged"
             outcome, twin = store.decide(plan), memory.decide(plan)
             if outcome.allowed and not plan.peek:
                 charged.append((plan, outcome.at))
@@ -80,9 +94,51 @@ def test_says_what_the_store_in_memory_says_over_random_plans(name: str, start: 
             memory.reset(keys)
             store.reset(keys)
         assert _live(store, rules, clock()) == _live(memory, rules, clock())
+    assert ordinary > 50
     assert shared[0].damaged == shared[0].recovered == shared[0].overflowed == 0
     for store in shared:
         store.close()
+
+
+@pytest.mark.parametrize("limit", _LIMITS[:-1], ids=repr)
+def test_requests_that_a_caller_repeats_are_ordinary_ones(name: str, limit: Limit) -> None:
+    """One limit, and three at once, so often that every sub-window and every quick shape is met."""
+    clock = ManualClock(10**12)
+    memory, shared = MemoryStore(clock=clock), SharedMemoryStore(name, 1_000, clock=clock)
+    rules = tuple(Rule.of(f"r{i}", "user", limit) for i in range(3))
+    quick = 0
+    for i in range(400):
+        clock.advance_us(limit.window_us // limit.limit if i % 3 else 0)
+        chosen = rules if i % 2 else rules[:1]
+        plan = Plan.of(
+            chosen, tuple(rule.scope + "ann" for rule in chosen), abuse="abuse\0ann", ladder=_LADDER
+        )
+        twin = memory.decide(plan)
+        found = shared.admit((chosen, plan.names, 1, plan.abuse_scope, _LADDER, ""))
+        if twin.allowed and i > 1:
+            assert found is not None
+            quick += 1
+        outcome = shared.decide(plan) if found is None else Outcome(True, found, clock())
+        assert [answer[:3] for answer in outcome.found] == [answer[:3] for answer in twin.found]
+        assert _live(shared, list(rules), clock()) == _live(memory, list(rules), clock())
+        memory.reset(["abuse\0ann"])
+        shared.reset(["abuse\0ann"])
+    assert quick >= 10 or limit.rate.period_us > 10**13
+    shared.close()
+
+
+def test_whoever_has_struck_is_not_ordinary_until_it_is_forgotten(name: str) -> None:
+    clock = ManualClock(10**12)
+    store = SharedMemoryStore(name, 100, clock=clock)
+    rule = Rule.of("r", "user", TokenBucket("1/minute"), strikes=True)
+    plan = Plan.of((rule,), (f"{rule.scope}ann",), abuse="abuse\0ann", ladder=_LADDER)
+    asked = plan.rules, plan.names, 0, plan.abuse_scope, plan.ladder, ""
+    assert store.admit(asked) is None, "the first request of a caller"
+    assert [store.decide(plan).strike for _ in range(2)] == [0, 1]
+    assert store.admit(asked) is None
+    store.reset(["abuse\0ann"])
+    assert store.admit(asked) == store.decide(replace(plan, cost=0)).found
+    store.close()
 
 
 @pytest.mark.parametrize("way", ["bound", "planned"])

@@ -7,13 +7,17 @@ of what stands in the cells.
 from __future__ import annotations
 
 import struct
+from collections import defaultdict
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final
 
+from ...plan import Rule, split
 from .layout import Geometry
 
 _DIGEST: Final = struct.Struct("2q").unpack
 _MOST_KNOWN = 16_384
+_MOST_SCOPES = 1_024
 
 
 class Place:
@@ -52,23 +56,51 @@ class Places:
     """The places of keys in a table of this geometry, under this secret. Needs no lock."""
 
     def __init__(self, geometry: Geometry, secret: bytes) -> None:
-        self.known: dict[str, Place] = {}
+        self.known: defaultdict[str, dict[str, Place]] = defaultdict(dict)
+        """The places of the busiest keys: by scope, and then by name."""
         self._geometry = geometry
         self._hash = blake2b(digest_size=16, key=secret)
+        self._room = _MOST_KNOWN
 
     def of(self, key: str) -> Place:
-        """The place of a key."""
-        known = self.known.get(key)
-        if known is None:
-            known = self._place(key, self._geometry.table, self._geometry.rows)
-            if len(self.known) >= _MOST_KNOWN:
-                self.known.clear()
-            self.known[key] = known
-        return known
+        """The place of a whole key; remembered only if its scope is one that decisions are made under."""
+        scope, name = split(key)
+        return self.under(scope, name) if scope in self.known else self._place(key, *self._rows)
+
+    def under(self, scope: str, name: str) -> Place:
+        """The place of a name that is counted under a scope."""
+        names = self.known[scope]
+        place = names.get(name)
+        if place is None:
+            place = self._place(scope + name, *self._rows)
+            self._room -= 1
+            if self._room < 0:
+                self._forget()
+            names[name] = place
+        return place
+
+    def of_plan(self, rules: Sequence[Rule], names: Sequence[str]) -> list[Place]:
+        """The places of the limits of a plan."""
+        known = self.known
+        return [
+            known[rule.scope].get(name) or self.under(rule.scope, name)
+            for rule, name in zip(rules, names)  # noqa: B905 (an abuse record is last)
+        ]
 
     def of_overflow(self, scope: str) -> Place:
         """The place of the state that newcomers under one rule share when the table is full."""
         return self._place(f"\0{scope}", self._geometry.overflow, self._geometry.overflow_rows)
+
+    def _forget(self) -> None:
+        for names in list(self.known.values()):
+            names.clear()
+        if len(self.known) > _MOST_SCOPES:  # a limit per caller: those who hold a dict go the slow way now
+            self.known.clear()
+        self._room = _MOST_KNOWN - 1
+
+    @property
+    def _rows(self) -> tuple[int, int]:
+        return self._geometry.table, self._geometry.rows
 
     def _place(self, key: str, start: int, rows: int) -> Place:
         hashed = self._hash.copy()

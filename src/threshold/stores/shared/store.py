@@ -17,7 +17,7 @@ from typing import ClassVar
 from ... import engine
 from ...errors import ConfigurationError
 from ...escalation import AbuseState
-from ...plan import Limit, Outcome, Plan, Rule, State
+from ...plan import Asked, Found, Limit, Outcome, Plan, Rule, State
 from ...sliding_window import SlidingWindow
 from ...token_bucket import TokenBucket
 from ..base import Clock, Take
@@ -28,6 +28,7 @@ from .journal import Writes
 from .layout import COMMIT, COUNT, DAMAGED, OVERFLOWED, RECOVERED, SHARED_AT
 from .lock import TRY, UNLOCK, ProcessLock, flock
 from .newcomers import Newcomers
+from .ordinary import charge_ordinary
 from .place import Place
 from .table import Table
 from .take import take_any, take_from_bucket, take_from_ring
@@ -99,8 +100,8 @@ class SharedMemoryStore:
         self._lock = ProcessLock(file.path, file.lock_fd, float(timeout))
         self._table = Table(file.memory, file.words, file.header.geometry, file.header.secret)
         self._newcomers = Newcomers(self._table)
-        self._place_of = self._table.places.of
-        self._known = self._table.places.known.get
+        self._places_of = self._table.places.of_plan
+        self._place_of = self._table.places.under
 
     @staticmethod
     def remove(name: str, directory: str | os.PathLike[str] | None = None) -> bool:
@@ -148,9 +149,9 @@ class SharedMemoryStore:
         Raises:
             StoreUnavailable: when another process holds the lock longer than `timeout`.
         """
-        place, known = self._place_of, self._known
-        places = [known(key) or place(key) for key in plan.keys]
-        culprit = None if plan.abuse is None else known(plan.abuse) or place(plan.abuse)
+        rules, names, scope = plan.rules, plan.names, plan.abuse_scope
+        places = self._places_of(rules, names)
+        culprit = None if scope is None else self._place_of(scope, names[-1])
         lock = self._lock
         with lock.threads:
             try:
@@ -158,12 +159,42 @@ class SharedMemoryStore:
                     lock.wait()
                 if self._words[COMMIT]:
                     self._table.journal.recover()
-                outcome = self._decide(plan, places, culprit, self._nanoseconds() // 1000)
+                now = self._nanoseconds() // 1000
+                found = None
+                if not plan.peek:
+                    found = charge_ordinary(self._table, rules, places, culprit, plan.cost, now)
+                if found is None:
+                    outcome = self._decide(plan, places, culprit, now)
+                else:
+                    outcome = Outcome(True, found, now)
             finally:
                 flock(lock.fd, UNLOCK)
         if self._news:
             self._announce()
         return outcome
+
+    def admit(self, asked: Asked) -> list[Found] | None:
+        """Charge an ordinary request: every limit admits it, every name is known, nothing is held against it.
+
+        Nearly all requests are. Of any other nothing is written and nothing is said: `decide` it.
+
+        Raises:
+            StoreUnavailable: as `decide` does.
+        """
+        rules, names, cost, scope, _, _ = asked
+        places = self._places_of(rules, names)
+        culprit = None if scope is None else self._place_of(scope, names[-1])
+        lock = self._lock
+        with lock.threads:
+            try:
+                if flock(lock.fd, TRY):
+                    lock.wait()
+                if self._words[COMMIT]:
+                    self._table.journal.recover()
+                now = self._nanoseconds() // 1000
+                return charge_ordinary(self._table, rules, places, culprit, cost, now)
+            finally:
+                flock(lock.fd, UNLOCK)
 
     def bind(self, rule: Rule) -> Take:
         """A function that decides one cost for one key of this rule: `decide` without the plan."""
@@ -182,7 +213,7 @@ class SharedMemoryStore:
         A charge from before the last overflow may have been one to a shared state, and is left alone.
         """
         table = self._table
-        places = [table.places.of(key) for key in plan.keys]
+        places = table.places.of_plan(plan.rules, plan.names)
         with self._lock.held(self._recover):
             if self._words[OVERFLOWED] and at <= self._words[SHARED_AT]:
                 return

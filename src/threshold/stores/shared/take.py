@@ -34,11 +34,11 @@ def take_from_bucket(
     bucket: TokenBucket, scope: str, table: Table, lock: ProcessLock, nanoseconds: Clock, other: Take
 ) -> Take:
     """Take from a bucket that stands where it stood last; anything else goes the `other` way."""
-    words, memory, known = table.words, table.memory, table.places.known
+    words, memory, known = table.words, table.memory, table.places.known[scope].get
     step, drain = bucket.step, bucket.drain
 
     def take(name: str, cost: int) -> Found:
-        place = known.get(scope + name)
+        place = known(name)
         if place is None or not place.cell:
             return other(name, cost)
         with lock.threads:
@@ -67,10 +67,11 @@ def take_from_ring(
     window: SlidingWindow, scope: str, table: Table, lock: ProcessLock, nanoseconds: Clock, other: Take
 ) -> Take:
     """Take from a ring that stands where it stood, in the shape it had; else go the `other` way."""
-    words, memory, known, step = table.words, table.memory, table.places.known, window.step
+    words, memory, step = table.words, table.memory, window.step
+    known = table.places.known[scope].get
 
     def take(name: str, cost: int) -> Found:
-        place = known.get(scope + name)
+        place = known(name)
         if place is None or not place.cell or place.meta not in RING_WORDS:
             return other(name, cost)
         with lock.threads:
@@ -121,14 +122,13 @@ def take_any(
     rule: Rule, table: Table, lock: ProcessLock, nanoseconds: Clock, decide: Callable[[Plan], Outcome]
 ) -> Take:
     """Take from any limit; a new key in a crowded table is left to `decide`."""
-    words, rooms, known, place_of = table.words, table.rooms, table.places.known, table.places.of
+    words, rooms, place_of = table.words, table.rooms, table.places.under
     limit, step, rules, most = rule.limit, rule.limit.step, (rule,), table.geometry.max_keys
     scope = rule.scope
     ring = isinstance(limit, SlidingWindow)
 
     def take(name: str, cost: int) -> Found:
-        key = scope + name
-        place = known.get(key) or place_of(key)
+        place = place_of(scope, name)
         with lock.threads:
             try:
                 if flock(lock.fd, TRY):
