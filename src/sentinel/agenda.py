@@ -151,26 +151,31 @@ class Agenda:
             return
         self._waking = True
         try:
-            self._start_what_is_due()
+            through = self._start_what_is_due()
             self._started()
         finally:
             self._waking = False
         self._set_timer()
+        if not through:
+            self.due.ns = NEVER  # the rest waits for the timer: answers, and the end of the run, have a turn
 
     def _timer_fired(self) -> None:
         self._timer_ns = NEVER
         self.wake()
 
-    def _start_what_is_due(self) -> None:
+    def _start_what_is_due(self) -> bool:
+        """Start a turn's arrivals, and whatever pauses no longer; tell whether nothing is left over."""
         now, instants = time.monotonic_ns(), self._instants
         for _ in range(ARRIVALS_A_TURN):
             place = self._next
-            if place >= len(instants) or instants[place] > now:
+            through = place >= len(instants) or instants[place] > now
+            if through:
                 break
             self._next = place + 1
             self._session(next(self._openings), instants[place])
         while self._pauses and self._pauses[0][0] <= now:
             heappop(self._pauses)[2].resume()
+        return through
 
     def _set_timer(self) -> None:
         """Note what comes next; have the timer set when it would not go off by then anyway.

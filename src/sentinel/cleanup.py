@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sentinel.drivers.driver import Driver, Request, Response
 
@@ -16,15 +17,24 @@ MOST_NAMED = 20
 _log = logging.getLogger(__name__)
 
 
-async def clean_up(driver: Driver, requests: Sequence[Request], budget_s: float) -> dict[str, int]:
+class Cleaned(NamedTuple):
+    """Tell what was removed: {"cleaned": ..., "left_behind": ...}, empty when there was nothing to remove.
+
+    left_behind: the first of what remains, each as the request that did not remove it and why.
+    """
+
+    counters: dict[str, int]
+    left_behind: tuple[str, ...]
+
+
+async def clean_up(driver: Driver, requests: Sequence[Request], budget_s: float) -> Cleaned:
     """Send the removing requests, the latest creation first, for at most `budget_s` seconds.
 
-    Gives {"cleaned": ..., "left_behind": ...}; empty when there was nothing to remove. A refusal (429) is
-    waited for as announced, up to a second, and tried once more. What remains is named in warnings, so that
-    somebody can remove it by hand.
+    A refusal (429) is waited for as announced, up to a second, and tried once more. What remains is named, in
+    warnings as well, so that somebody can remove it by hand.
     """
     if not requests:
-        return {}
+        return Cleaned({}, ())
     waiting = list(requests)
     left = {id(request): "was not asked in time" for request in requests}
 
@@ -47,11 +57,12 @@ async def clean_up(driver: Driver, requests: Sequence[Request], budget_s: float)
         task.cancel()
     await asyncio.gather(*workers, return_exceptions=True)
     remaining = [request for request in requests if id(request) in left]
-    for request in remaining[:MOST_NAMED]:
-        _log.warning("left behind: %s %s %s", request.method, request.target, left[id(request)])
+    named = tuple(f"{one.method} {one.target} {left[id(one)]}" for one in remaining[:MOST_NAMED])
+    for line in named:
+        _log.warning("left behind: %s", line)
     if len(remaining) > MOST_NAMED:
         _log.warning("left behind: %d more", len(remaining) - MOST_NAMED)
-    return {"cleaned": len(requests) - len(remaining), "left_behind": len(remaining)}
+    return Cleaned({"cleaned": len(requests) - len(remaining), "left_behind": len(remaining)}, named)
 
 
 async def _ask(driver: Driver, request: Request) -> Response:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from sentinel.agenda import Agenda
-from sentinel.cleanup import clean_up
+from sentinel.cleanup import Cleaned, clean_up
 from sentinel.crowd import Crowd
 from sentinel.draws import openings
 from sentinel.drivers.driver import Driver
@@ -35,6 +35,7 @@ from sentinel.void import lag_limit_ns
 NS = 1_000_000_000
 HEAD_START_NS = 20_000_000  # between being ready and the first intended instant
 HOUSEKEEPING_S = 0.1
+GRACE_NS = NS  # after the end of the load: what has not left by then, and may not be as late, never leaves
 
 
 class Engine:
@@ -94,7 +95,7 @@ class Engine:
         """Run the scenario; raise TargetError when the target cannot be reached."""
         await self._driver.open()
         started = datetime.now(UTC)
-        cleaned: dict[str, int] = {}
+        cleaned = Cleaned({}, ())
         try:
             with quiet():
                 self._start_ns = self._first_instant()
@@ -123,7 +124,8 @@ class Engine:
             stopped=self._stopped,
             limit_ns=self._limit_ns,
             errors=self._sender.errors(),
-            counters={**self._counters(), **cleaned},
+            counters={**self._counters(), **cleaned.counters},
+            left_behind=cleaned.left_behind,
         )
         return Run(record, self._recorder.columns(self._sender.captured))
 
@@ -150,6 +152,7 @@ class Engine:
             Crowd(self.scenario, segment, self._targets, agenda).enter(start_ns)
         self._mark_ns, self._mark_cpu_ns = start_ns, time.thread_time_ns()
         wait_s = self.scenario.timeout_s if self.options.drain_s is None else self.options.drain_s
+        grace_ns = max(GRACE_NS, self._limit_ns)
         while not (agenda.over and not agenda.strands):
             await asyncio.sleep(HOUSEKEEPING_S)
             now = time.monotonic_ns()
@@ -160,10 +163,12 @@ class Engine:
             if now >= start_ns + (self._beat_number + 2) * NS:
                 self._beat()
                 sweep()
-            too_late = now >= agenda.end_ns + round(wait_s * NS)
-            if now >= agenda.end_ns and (agenda.exhausted or too_late):
+            past_ns = now - agenda.end_ns
+            if past_ns >= grace_ns or (past_ns >= 0 and agenda.exhausted):
                 agenda.finish()
-            if too_late or agenda.failure is not None:
+            if past_ns >= grace_ns:
+                self._sender.give_up()
+            if past_ns >= round(wait_s * NS) or agenda.failure is not None:
                 break
         self._beat()
         if agenda.failure is not None:

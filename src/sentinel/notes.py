@@ -22,6 +22,9 @@ def notes(record: RunRecord, steps: tuple[LoadStep, ...]) -> tuple[str, ...]:
     cut = record.counters.get("cut_sessions", 0)
     if cut:
         told.append(f"{cut:,} sessions were cut short: they were not done when the run ended")
+    unsent = record.counters.get("unsent", 0)
+    if unsent:
+        told.append(f"{unsent:,} of {sum(record.planned):,} planned requests were never sent")
     told += [*_left_behind(record), *_little(steps)]
     return tuple(told)
 
@@ -30,7 +33,12 @@ def _left_behind(record: RunRecord) -> list[str]:
     left = record.counters.get("left_behind", 0)
     if left:
         every = left + record.counters.get("cleaned", 0)
-        return [f"left behind on the target: {left:,} of {every:,} things that the run created"]
+        more = left - len(record.left_behind)
+        return [
+            f"left behind on the target: {left:,} of {every:,} things that the run created",
+            *(f"left behind: {named}" for named in record.left_behind),
+            *([f"left behind: {more:,} more"] if record.left_behind and more else []),
+        ]
     if record.counters.get("checkpoint") and any(_creates(record)):
         return [
             f"left behind on the target: whatever {', '.join(_creates(record))} created, nothing was removed"

@@ -101,6 +101,7 @@ class RunRecord:
     1). users: per second, mean number of sessions under way; in_flight: mean number of unanswered requests.
     present: per second, how many users the load wanted, if it is one of users; else empty.
     ticks: all series, per second. phases: named stretches. errors: samples, at most a few dozen.
+    left_behind: requests that were to remove what the run created and did not, with the reason, at most 20.
     counters: other counts, such as "retries" (idle connections dropped under a request) or "unsent".
     """
 
@@ -125,6 +126,7 @@ class RunRecord:
     phases: tuple[Phase, ...] = ()
     errors: tuple[ErrorSample, ...] = ()
     counters: Mapping[str, int] = field(default_factory=dict)
+    left_behind: tuple[str, ...] = ()
 
     @property
     def void(self) -> bool:
@@ -172,6 +174,7 @@ class RunRecord:
             "phases": [[phase.name, phase.start_s, phase.end_s] for phase in self.phases],
             "errors": [[e.second, e.application, e.step, e.status, e.message, e.count] for e in self.errors],
             "counters": dict(self.counters),
+            "left_behind": list(self.left_behind),
         }
 
     @classmethod
@@ -215,6 +218,7 @@ class RunRecord:
                 ErrorSample(*row) for row in cast("list[tuple[int, str, str, int, str, int]]", data["errors"])
             ),
             counters=cast("dict[str, int]", data["counters"]),
+            left_behind=tuple(cast("list[str]", data.get("left_behind", []))),
         )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
+from sentinel.cleanup import MOST_NAMED
 from sentinel.errors import RecordError
 from sentinel.histogram import Histogram
 from sentinel.run import ErrorSample, RunRecord, Tick
@@ -51,6 +52,7 @@ def merge_records(records: Sequence[RunRecord]) -> RunRecord:
         present=max((record.present for record in ordered), key=len),
         ticks=tuple(ticks[key] for key in sorted(ticks)),
         errors=_errors(ordered),
+        left_behind=tuple(line for record in ordered for line in record.left_behind)[:MOST_NAMED],
         counters=_counters(ordered),
     )
 

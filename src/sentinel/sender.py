@@ -75,6 +75,7 @@ class Sender:
         self._columns = columns
         self._capture = capture
         self._waiting: deque[Call] = deque()
+        self._given_up: list[int] = []
         self._leaving: list[Call] = []
         self._errors: dict[tuple[str, str, int, str], list[int]] = {}
 
@@ -194,6 +195,15 @@ class Sender:
         )
         return tuple(sorted(samples, key=lambda sample: -sample.count))
 
+    def give_up(self) -> None:
+        """Never send what is held back now, and end the sessions that it belongs to."""
+        waiting, self._waiting = self._waiting, deque()
+        for call in waiting:
+            self._given_up.append(call.intended)
+            strand, call.strand = call.strand, None
+            if strand is not None:
+                strand.close()
+
     def unsent(self) -> list[int]:
         """Give the intended instants of the calls that never left."""
-        return [call.intended for call in (*self._leaving, *self._waiting)]
+        return self._given_up + [call.intended for call in (*self._leaving, *self._waiting)]

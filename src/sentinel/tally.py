@@ -28,6 +28,7 @@ def make_record(
     limit_ns: int,
     errors: tuple[ErrorSample, ...],
     counters: Mapping[str, int],
+    left_behind: tuple[str, ...],
 ) -> RunRecord:
     """Build the record, and judge whether the run proves anything."""
     snapshot = scenario.snapshot()
@@ -65,4 +66,5 @@ def make_record(
         phases=scenario.load.phases(),
         errors=errors,
         counters={**counters, "unsent": totals.unsent},
+        left_behind=left_behind,
     )

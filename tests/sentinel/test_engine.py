@@ -18,6 +18,7 @@ from sentinel.drivers.driver import Done, Request
 from sentinel.engine import Engine
 from sentinel.errors import ConfigurationError
 from sentinel.histogram import Histogram
+from sentinel.notes import notes
 from sentinel.options import Options, Run
 from sentinel.pacer import Poisson, Segment
 from sentinel.recorder import SecondReport
@@ -85,11 +86,41 @@ def test_what_never_left_counts_as_planned_but_not_sent() -> None:
     assert record.void
 
 
+def busy(seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+class Slow(Recording):
+    """Take a millisecond to send anything."""
+
+    def send(self, request: Request, done: Done) -> None:
+        busy(0.001)
+        super().send(request, done)
+
+
+@pytest.mark.parametrize(
+    ("driver", "bound"),
+    [(Slow(delay_s=0.001), 20_000), (Recording(delay_s=0.2), 64)],
+    ids=["a generator that is too slow", "too many without an answer"],
+)
+def test_what_is_behind_a_second_after_the_end_is_given_up_and_said(driver: Recording, bound: int) -> None:
+    """Either has ten seconds' work left when the load ends; nothing but the rule stops it."""
+    plan = scenario(app(Step("a", "/a"), Step("b", "/b")), sessions=5000, lasting_s=0.2, max_in_flight=bound)
+    begun = time.monotonic()
+    record = run(plan, driver).record
+    assert 1.2 <= time.monotonic() - begun < 4
+    unsent = record.counters["unsent"]
+    assert unsent > 2500
+    assert sum(record.planned) == sum(record.counts().values()) + unsent
+    assert any("sent in time" in reason for reason in record.void_reasons)
+    assert f"{unsent:,} of {sum(record.planned):,} planned requests were never sent" in notes(record, ())
+
+
 def test_a_blocked_generator_makes_the_run_void() -> None:
     def blocking(request: Request) -> tuple[int, object]:
-        end = time.perf_counter() + 0.02
-        while time.perf_counter() < end:
-            pass
+        busy(0.02)
         return 200, ""
 
     record = run(scenario(sessions=35, lasting_s=0.5), Recording(blocking), Options(drain_s=1)).record

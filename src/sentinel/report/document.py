@@ -48,7 +48,11 @@ class Report:
         budget_us: float | None = None,
     ) -> Report:
         """Analyse a run and bundle it with its verdict (without one: a run with no criteria)."""
-        record = replace(record, errors=tuple(map(_readable, record.errors)))
+        record = replace(
+            record,
+            errors=tuple(map(_readable, record.errors)),
+            left_behind=tuple(map(printable, record.left_behind)),
+        )
         return cls(record, analyse(record), verdict or conclude(record), audit, tuple(overhead), budget_us)
 
 
@@ -74,6 +78,7 @@ def document(report: Report) -> JsonObject:
             "plan_hash": record.plan_hash,
             "host": dict(record.host),
             "counters": dict(record.counters),
+            "left_behind": list(record.left_behind),
         },
         "verdict": {
             "exit_code": int(verdict.exit_code),

@@ -123,6 +123,17 @@ def test_what_was_not_judged_is_shown_so_in_every_form(bent_run: RunRecord) -> N
     assert document(report)["checks"][0]["state"] == "not judged"  # type: ignore[index,call-overload]
 
 
+def test_what_was_left_on_the_target_is_named_in_every_form(bent_run: RunRecord) -> None:
+    named = ("DELETE /posts/7 answered 500", "DELETE /posts/8 answered \x1b[2J<b>")
+    left = replace(bent_run, counters={"left_behind": 5, "cleaned": 1}, left_behind=named)
+    report = Report.of(RunRecord.from_dict(left.to_dict()))
+    for text in (printed(show, report, width=200), markdown(report), page(report)):
+        assert "eft behind: DELETE /posts/7 answered 500" in text and "eft behind: 3 more" in text
+        assert "\x1b" not in text
+    assert "<b>" not in page(report).partition("posts/8")[2].partition("</li>")[0]
+    assert document(report)["run"]["left_behind"][0] == named[0]  # type: ignore[index,call-overload]
+
+
 def test_markdown_says_which_errors_and_what_the_bottleneck_is(report: Report) -> None:
     text = markdown(report)
     assert "- bottleneck: " in text and "- status: operational" in text
