@@ -27,8 +27,6 @@ def charge_ordinary(
 
     The two words of a charge go into `writes` in the order in which half of it is the strict reading.
     """
-    if culprit is not None and table.find(culprit):
-        return None
     memory = table.memory
     writes: Writes = {}
     found: list[Found] = []
@@ -78,6 +76,8 @@ def charge_ordinary(
         if answer[3] is not state:
             table.save(writes, place, rule.limit, answer[3])
         found.append(answer)
+    if culprit is not None and table.find(culprit):
+        return None
     if quick == 1 == len(found):
         words = table.words
         for word, value in writes.items():

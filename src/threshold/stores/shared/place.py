@@ -36,9 +36,10 @@ class Place:
         "shape_and_sum",
     )
 
-    def __init__(self, digest: bytes, row: int, other: int) -> None:
+    def __init__(self, digest: bytes, first: int, second: int, row: int, other: int) -> None:
         self.digest = digest
-        self.first, self.second = _DIGEST(digest)
+        self.first = first
+        self.second = second
         self.row = row
         self.other = other
         """Word of the first and of the second row."""
@@ -58,7 +59,9 @@ class Places:
     def __init__(self, geometry: Geometry, secret: bytes) -> None:
         self.known: defaultdict[str, dict[str, Place]] = defaultdict(dict)
         """The places of the busiest keys: by scope, and then by name."""
-        self._geometry = geometry
+        self._stride = geometry.stride
+        self._rows = geometry.table, geometry.rows
+        self._overflow_rows = geometry.overflow, geometry.overflow_rows
         self._hash = blake2b(digest_size=16, key=secret)
         self._room = _MOST_KNOWN
 
@@ -89,7 +92,7 @@ class Places:
 
     def of_overflow(self, scope: str) -> Place:
         """The place of the state that newcomers under one rule share when the table is full."""
-        return self._place(f"\0{scope}", self._geometry.overflow, self._geometry.overflow_rows)
+        return self._place(f"\0{scope}", *self._overflow_rows)
 
     def _forget(self) -> None:
         for names in list(self.known.values()):
@@ -98,14 +101,10 @@ class Places:
             self.known.clear()
         self._room = _MOST_KNOWN - 1
 
-    @property
-    def _rows(self) -> tuple[int, int]:
-        return self._geometry.table, self._geometry.rows
-
     def _place(self, key: str, start: int, rows: int) -> Place:
         hashed = self._hash.copy()
         hashed.update(key.encode("utf-8", "surrogatepass"))
         digest = hashed.digest()
-        stride = self._geometry.stride
+        stride = self._stride
         first, second = _DIGEST(digest)
-        return Place(digest, start + first % rows * stride, start + second % rows * stride)
+        return Place(digest, first, second, start + first % rows * stride, start + second % rows * stride)

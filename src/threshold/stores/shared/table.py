@@ -85,6 +85,10 @@ class Table:
     def _find_in(self, row: int, digest: bytes) -> int:
         start = row * WORD
         content = self.memory[start : start + self._row_bytes]  # mmap's own find is a loop over bytes
+        if (
+            digest[0] not in content[:: CELL * WORD]
+        ):  # in 31 of 32 rows this says it all, in a third of the time
+            return 0
         found = content.find(digest)
         while found >= 0:
             if found % (CELL * WORD) == 0:
@@ -217,6 +221,11 @@ class Table:
                 writes[cell + CHECK] = (grown & MASK) ^ place.first
                 return
         kind, payload = cells.encode(limit, state)
+        if not meta and len(payload) <= INLINE:  # a new key
+            meta = cells.shape(kind, len(payload))
+            content = meta, cells.check(meta, payload, place.first), *payload
+            writes.update(zip(range(cell + META, cell + CELL), content))  # noqa: B905 (not all words)
+            return
         chain = self.extents.chain(place.meta, writes) if place.meta >> EXTENT_SHIFT else []
         wanted = -(-(len(payload) - INLINE) // PER_EXTENT)
         before = len(chain)
