@@ -10,6 +10,7 @@ import hashlib
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -24,6 +25,7 @@ from sentinel.run import RunRecord, Tick
 _UNUSABLE = (
     "history {path} cannot be used: {error}; name another file with --db, or keep nothing with --no-save"
 )
+PATIENCE_S = 10.0  # for others who use the same history
 _BULKY = ("ticks", "lag", "scenario")
 _Key = tuple[int, str, str, str]
 
@@ -58,19 +60,32 @@ def make_history(path: Path) -> None:
 def connect(path: Path) -> Iterator[sqlite3.Connection]:
     """Open the history for one piece of work; raise RecordError for a file of another kind or none."""
     try:
-        opened = sqlite3.connect(path, timeout=10.0)
+        opened = sqlite3.connect(path, timeout=PATIENCE_S)
     except sqlite3.OperationalError as error:
         raise RecordError(_UNUSABLE.format(path=path, error=error)) from error
     with closing(opened) as connection:
         try:
             connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
         except sqlite3.OperationalError as error:
             raise RecordError(_UNUSABLE.format(path=path, error=error)) from error
         except sqlite3.DatabaseError as error:
             raise RecordError(f"{path} is not a history of runs: {error}") from error
         yield connection
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Have changes logged first. SQLite does not wait for others who do the same with a new file at once."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 class RunWriter:

@@ -8,7 +8,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from sentinel.experiment_store import ExperimentStore
 from sentinel.migrations import MIGRATIONS, migrate
 from sentinel.run import RunRecord
 from sentinel.store import RunStore
+from sentinel.writer import make_history
 
 Simulate = Callable[..., RunRecord]
 
@@ -129,6 +132,20 @@ def test_many_processes_may_make_and_use_one_history_at_once(tmp_path: Path) -> 
     for process in processes:
         assert process.communicate(timeout=60)[1] == b"" and process.returncode == 0
     assert [one.status for one in ExperimentStore(path).latest()] == ["complete"] * 6
+
+
+def test_whoever_makes_a_history_while_others_do_waits_for_them(tmp_path: Path) -> None:
+    """SQLite itself refuses at once whoever changes a new file's journal while another does."""
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(50):
+            path, together = tmp_path / f"{number}.db", threading.Barrier(8)
+
+            def make(path: Path = path, together: threading.Barrier = together) -> None:
+                together.wait(20)
+                make_history(path)
+
+            for made in [pool.submit(make) for _ in range(8)]:
+                made.result(60)
 
 
 def test_names_are_resolved_beside_the_runs(
