@@ -2,7 +2,9 @@
 
 Four campaigns go on at a time, each with servers and audits that are processes of their own: they wait most
 of the time, and no load on the machine makes the oracle accuse a limiter that keeps its promise. What they
-found is judged by the tests.
+found is judged by the tests. The limits are low: a machine of which others take most still asks far more than
+they allow, so that every control is refused, and what would show a fault is not lost in the time an answer
+takes.
 """
 
 from __future__ import annotations
@@ -23,11 +25,10 @@ from typing import Any
 
 import pytest
 
-from sentinel.exit_codes import ExitCode
 from threshold.demo.server import Server
 from threshold.stores.shared import SharedMemoryStore
 
-BUCKET = ["--limit", "100/s", "--burst", "20"]
+BUCKET = ["--limit", "20/s", "--burst", "20"]
 WINDOW = ["--limit", "20/s", "--algorithm", "sliding-window"]
 CALLERS = ["--header", "X-Forwarded-For: {address}"]
 
@@ -38,7 +39,7 @@ from threshold.stores.redis import AsyncRedisStore, RedisStore
 from threshold.stores.shared import SharedMemoryStore
 
 edge = {
-    "bucket": TokenBucket("100/second", burst=20),
+    "bucket": TokenBucket("20/second", burst=20),
     "high": TokenBucket("102/second", burst=20),
     "window": SlidingWindow("20/second"),
 }[os.environ.get("EDGE", "bucket")]
@@ -128,7 +129,7 @@ class Site:
         self._stack.enter_context(server)
         return f"unix://{path}"
 
-    def asgi(self, factory: str = "make", *, workers: int = 4, **environment: str) -> str:
+    def asgi(self, factory: str = "make", *, workers: int = 3, **environment: str) -> str:
         """Serve the ASGI app with uvicorn in several processes on one port; returns the URL."""
         told = {"PYTHONPATH": str(self._folder), **environment}
         return self._stack.enter_context(Server(f"served_asgi:{factory}", told, workers=workers)).url
@@ -191,8 +192,8 @@ def workers_on_shared_memory(site: Site) -> list[list[str]]:
 
 def workers_on_redis(site: Site) -> list[list[str]]:
     redis = site.redis()
-    url = site.uvicorn(4, REDIS=redis, PREFIX="asgi", EDGE="window")
-    target = site.gunicorn(4, REDIS=redis, PREFIX="wsgi", EDGE="bucket")
+    url = site.uvicorn(3, REDIS=redis, PREFIX="asgi", EDGE="window")
+    target = site.gunicorn(3, REDIS=redis, PREFIX="wsgi", EDGE="bucket")
     return [["--target", url, *CALLERS, *WINDOW], ["--target", target, *CALLERS, *BUCKET]]
 
 
@@ -202,7 +203,7 @@ def workers_that_tell(site: Site) -> list[list[str]]:
 
 
 def a_memory_each(site: Site) -> list[list[str]]:
-    targets = [site.uvicorn(4), site.gunicorn(4)]
+    targets = [site.uvicorn(3), site.gunicorn(3)]
     return [["--target", target, *CALLERS, *BUCKET] for target in targets]
 
 
@@ -210,7 +211,8 @@ def two_percent_too_high(site: Site) -> list[list[str]]:
     """So little shows through a busy machine's answers only when the limiter tells when it decided."""
     url = site.asgi("told", workers=2, SHARED=site.shared(), EDGE="high")
     secret = ["--witness-secret", "known to nobody else"]
-    return [["--target", url, *CALLERS, *BUCKET, *secret, "--duration", "9s"]]
+    limit = ["--limit", "100/s", "--burst", "20"]
+    return [["--target", url, *CALLERS, *limit, *secret, "--duration", "9s"]]
 
 
 def no_limit_at_all(site: Site) -> list[list[str]]:
@@ -259,11 +261,7 @@ def conduct(
 
     def conducted(campaign: Campaign, folder: Path) -> list[Audited]:
         with ExitStack() as stack:
-            audits = campaign(Site(folder, stack, gunicorn_command))
-            found = audited(folder, audits)
-            if any(audit.status == ExitCode.VOID for audit in found):  # too busy a moment for a proof
-                found = audited(folder, audits)
-            return found
+            return audited(folder, campaign(Site(folder, stack, gunicorn_command)))
 
     with ThreadPoolExecutor(4) as pool:
         under_way = {one: pool.submit(conducted, one, tmp_path_factory.mktemp("audit")) for one in CAMPAIGNS}
