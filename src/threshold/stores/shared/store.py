@@ -161,7 +161,7 @@ class SharedMemoryStore:
                     self._table.journal.recover()
                 now = self._nanoseconds() // 1000
                 found = None
-                if not plan.peek and all([place.cell for place in places]):
+                if not plan.peek and 0 not in [place.cell for place in places]:
                     found = charge_ordinary(self._table, rules, places, culprit, plan.cost, now)
                 if found is None:
                     outcome = self._decide(plan, places, culprit, now)
@@ -183,7 +183,7 @@ class SharedMemoryStore:
         """
         rules, names, cost, scope, _, _ = asked
         places = self._places_of(rules, names)
-        if not all([place.cell for place in places]):  # not seen by this process before
+        if 0 in [place.cell for place in places]:  # not seen by this process before
             return None
         culprit = None if scope is None else self._place_of(scope, names[-1])
         lock = self._lock
