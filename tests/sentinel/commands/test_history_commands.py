@@ -139,19 +139,21 @@ def test_a_kept_run_is_shown_again(sentinel: Sentinel, keep: Callable[..., str])
     assert "PASSED: no criteria were set" in sentinel("report", "r0").out
 
 
+# A user whose second session begins before the login of the first is answered logs in once more. Each user's
+# sessions are a second apart, so that it makes no difference to what is sent when a server is slow.
 MERGED = """
 [scenario]
 name = "merged"
-checks = ["throughput > 150/s", "p95 < 9 s"]
+checks = ["throughput > 35/s", "p95 < 9 s"]
 [load]
-rate = 100
+rate = 20
 duration_s = 2
 [users]
 count = 20
 [mix]
-blog-list = 60
+blog-list = 20
 post-read = 20
-comment-write = 20
+comment-write = 60
 """
 
 
@@ -177,10 +179,6 @@ def test_two_segments_run_by_hand_and_merged_give_the_counts_of_one_run(
     assert merged["total"]["counts"] == whole["total"]["counts"]
     planned = [report["timeline"]["planned"] for report in (whole, merged)]
     assert sum(planned[0]) == sum(planned[1])
-    # A step follows an answer, and may follow it into the next second.
-    assert all(
-        abs(one - other) <= 0.1 * one for one, other in zip(*(part[:2] for part in planned), strict=True)
-    )
     counts = [
         {(one["application"], one["step"]): one["counts"] for one in report["series"]}
         for report in (whole, merged)
