@@ -1,8 +1,9 @@
 """What limits a target: from what would invalidate the question to what remains.
 
-Processor time is told from waiting by what the load added: the machine's use beyond the knee is compared with
-that at low load, so that what other programs use all the time accuses nobody. Whose time it is the machine
-does not tell: the sentence says so.
+Where the processes that serve the target are known, processor time is told from waiting by what they used
+themselves. Elsewhere it is told by what the load added: the machine's use beyond the knee is compared with
+that at low load, so that what other programs use all the time accuses nobody; whose time it is that does not
+tell. The sentence says which of the two it was.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ SHED_SHARE = 0.01
 DENIED_SHARE = 0.5
 BUSY_CORE = 0.9
 IDLE_CORE = 0.25
+BUSY_PROCESS = 0.8  # of a core: one that computes all the time, less what others take from it
 BUSY_SELF = 0.6  # of the generator's core: an app that is called in its process computes on it
 _CALM, _LOADED = (
     0.6,
@@ -84,19 +86,45 @@ def _use(record: RunRecord, calm: Sequence[int], loaded: Sequence[int]) -> tuple
             "unknown: the use of the processor at low load and beyond the knee cannot be compared",
         )
     before, beyond = before * cores, beyond * cores
+    own = _share(record.generator_cpu, loaded, _LOW) or 0.0
+    known = _target_use(record, calm, loaded, left=cores - beyond - own, rise=beyond - before)
+    if known is not None:
+        return known
     rose = f"all programs but the generator used {before:.1f} cores before the knee, {beyond:.1f} beyond it"
     little, much = _share(record.done, calm, _HIGH) or 0.0, _share(record.done, loaded, _LOW) or 0.0
     # What the load takes is in proportion to the requests served: the rise stands for their difference only.
     taken = (beyond - before) * much / (much - little) if much > little else beyond - before
     if taken >= BUSY_CORE:
         return "server-cpu", f"processor time: {rose}"
-    own = _share(record.generator_cpu, loaded, _LOW) or 0.0
     if own >= BUSY_SELF:
         text = f"unknown: this process itself computed ({own:.1f} cores), an app called in it among that"
         return "unknown", text
     if cores - beyond - own < IDLE_CORE:
         return "unknown", f"unknown: the machine was busy at low load as well ({rose}, of {cores})"
     return "server-wait", f"waiting, not computing: a lock, a pool or a downstream service ({rose})"
+
+
+def _target_use(
+    record: RunRecord, calm: Sequence[int], loaded: Sequence[int], *, left: float, rise: float
+) -> tuple[BottleneckKind, str] | None:
+    """Tell by the target's own processes; None where they are not known.
+
+    left: cores that nobody used beyond the knee. rise: cores that all programs but the generator used more.
+    """
+    before, beyond = _share(record.target_cpu, calm, _HIGH), _share(record.target_cpu, loaded, _LOW)
+    busiest = _share(record.target_busiest, loaded, _LOW)
+    if before is None or beyond is None or busiest is None:
+        return None
+    used = f"the target's own processes used {before:.1f} cores before the knee, {beyond:.1f} beyond it"
+    if busiest >= BUSY_PROCESS:
+        return "server-cpu", f"processor time: {used}, the busiest of them {busiest:.1f}"
+    others = rise - (beyond - before)
+    if left < IDLE_CORE and beyond - before > others:
+        return "server-cpu", f"processor time: {used}, and the machine had none left"
+    if left < IDLE_CORE and others < BUSY_CORE:
+        return "unknown", f"unknown: {used}, on a machine that other programs kept busy at low load as well"
+    beside = f"; other programs used {others:.1f} more with the load" if others >= IDLE_CORE else ""
+    return "server-wait", f"waiting, not computing: a lock, a pool or a downstream service ({used}{beside})"
 
 
 def _share(values: Sequence[float], seconds: Sequence[int], part: float) -> float | None:

@@ -18,6 +18,7 @@ from sentinel.cleanup import Cleaned, clean_up
 from sentinel.crowd import Crowd
 from sentinel.draws import openings
 from sentinel.drivers.driver import Driver
+from sentinel.drivers.http import HttpDriver
 from sentinel.errors import ConfigurationError
 from sentinel.options import Options, Run
 from sentinel.pacer import Schedule, schedule
@@ -28,6 +29,7 @@ from sentinel.scenario import Scenario
 from sentinel.script import write_scripts
 from sentinel.sender import Sender
 from sentinel.tally import make_record
+from sentinel.target_processes import TargetMeter
 from sentinel.turns import Targets
 from sentinel.users import Users
 from sentinel.void import lag_limit_ns
@@ -97,6 +99,8 @@ class Engine:
         started = datetime.now(UTC)
         cleaned = Cleaned({}, ())
         try:
+            if isinstance(self._driver, HttpDriver):
+                self._recorder.watch(await asyncio.to_thread(TargetMeter.of, self._driver.target))
             with quiet():
                 self._start_ns = self._first_instant()
                 ahead_s = (self._start_ns - time.monotonic_ns()) / NS

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from sentinel.histogram import Histogram
 from sentinel.machine import CpuMeter
 from sentinel.run import OUTCOMES, Tick
+from sentinel.target_processes import TargetMeter, TargetUse
 
 NS = 1_000_000_000
 ROWS = 256  # turned into a block at a time: about 20 µs of the loop's time
@@ -95,7 +96,8 @@ class _Beat:
 class Totals:
     """Hold what all seconds add up to.
 
-    beats: second → generator CPU, others' CPU, sessions, requests in flight. unsent: planned, but never sent.
+    beats: second → generator CPU, others' CPU, sessions, requests in flight. target: second → what the
+    target's own processes used, if they are known. unsent: planned, but never sent.
     """
 
     ticks: dict[tuple[int, int], tuple[Histogram, Histogram]] = field(default_factory=dict)
@@ -104,6 +106,7 @@ class Totals:
     sent: dict[int, int] = field(default_factory=dict)
     done: dict[int, int] = field(default_factory=dict)
     beats: dict[int, tuple[float, float, float, float]] = field(default_factory=dict)
+    target: dict[int, TargetUse] = field(default_factory=dict)
     unsent: int = 0
 
 
@@ -138,6 +141,11 @@ class Recorder:
         self._queue: SimpleQueue[_Beat | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="sentinel-recorder", daemon=True)
         self._problem: BaseException | None = None
+        self._target: TargetMeter | None = None
+
+    def watch(self, target: TargetMeter | None) -> None:
+        """Measure the target's own processes as well, from the start on."""
+        self._target = target
 
     def start(self, start_ns: int) -> None:
         """Begin: seconds are counted from this instant (monotonic nanoseconds)."""
@@ -198,6 +206,8 @@ class Recorder:
 
     def _work(self) -> None:
         meter = CpuMeter()
+        if self._target is not None:
+            self._target.use()  # from now on
         while (beat := self._queue.get()) is not None:
             if self._problem is None:
                 try:
@@ -222,6 +232,8 @@ class Recorder:
         for at, histogram in lag.items():
             self.totals.lag.setdefault(at, Histogram()).merge(histogram)
         measured = (beat.generator_cpu, others_cpu, beat.users, beat.in_flight)
+        if self._target is not None and beat.second not in self.totals.beats:
+            self.totals.target[beat.second] = self._target.use()
         self.totals.beats.setdefault(beat.second, measured)  # the last beat only brings late rows
         if self._listener is not None:
             self._listener.second(self._report(beat, added, lag, others_cpu))

@@ -99,7 +99,9 @@ class RunRecord:
     generator_cpu: per second, share of one core used by the sending thread (0 .. 1).
     others_cpu: per second, share of the whole machine used by other processes, the server among them (0 ..
     1). users: per second, mean number of sessions under way; in_flight: mean number of unanswered requests.
-    present: per second, how many users the load wanted, if it is one of users; else empty.
+    target_cpu, target_busiest: per second, cores used by the processes that serve the target, all together
+    and the busiest alone; empty where they are not known. present: per second, how many users the load
+    wanted, if it is one of users; else empty.
     ticks: all series, per second. phases: named stretches. errors: samples, at most a few dozen.
     left_behind: requests that were to remove what the run created and did not, with the reason, at most 20.
     counters: other counts, such as "retries" (idle connections dropped under a request) or "unsent".
@@ -127,6 +129,8 @@ class RunRecord:
     errors: tuple[ErrorSample, ...] = ()
     counters: Mapping[str, int] = field(default_factory=dict)
     left_behind: tuple[str, ...] = ()
+    target_cpu: tuple[float, ...] = ()
+    target_busiest: tuple[float, ...] = ()
 
     @property
     def void(self) -> bool:
@@ -175,6 +179,8 @@ class RunRecord:
             "errors": [[e.second, e.application, e.step, e.status, e.message, e.count] for e in self.errors],
             "counters": dict(self.counters),
             "left_behind": list(self.left_behind),
+            "target_cpu": list(self.target_cpu),
+            "target_busiest": list(self.target_busiest),
         }
 
     @classmethod
@@ -219,6 +225,8 @@ class RunRecord:
             ),
             counters=cast("dict[str, int]", data["counters"]),
             left_behind=tuple(cast("list[str]", data.get("left_behind", []))),
+            target_cpu=tuple(cast("list[float]", data.get("target_cpu", []))),
+            target_busiest=tuple(cast("list[float]", data.get("target_busiest", []))),
         )
 
 

@@ -47,6 +47,8 @@ def merge_records(records: Sequence[RunRecord]) -> RunRecord:
         ),
         generator_cpu=_highest(record.generator_cpu for record in ordered),
         others_cpu=_highest(record.others_cpu for record in ordered),
+        target_cpu=_highest(record.target_cpu for record in ordered),
+        target_busiest=_highest(record.target_busiest for record in ordered),
         users=_totals(record.users for record in ordered),
         in_flight=_totals(record.in_flight for record in ordered),
         present=max((record.present for record in ordered), key=len),

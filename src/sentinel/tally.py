@@ -5,14 +5,17 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
+from typing import TypeVar
 
 from sentinel.histogram import Histogram
 from sentinel.machine import fingerprint
 from sentinel.recorder import Recorder, Totals
 from sentinel.run import ErrorSample, RunRecord, plan_hash
 from sentinel.scenario import Scenario
+from sentinel.target_processes import TargetUse
 from sentinel.void import judge
 
+_Measured = TypeVar("_Measured")
 _NOTHING = (0.0, 0.0, 0.0, 0.0)
 
 
@@ -37,12 +40,8 @@ def make_record(
     planned, sent, done = (
         tuple(part.get(at, 0) for at in range(seconds)) for part in (totals.planned, totals.sent, totals.done)
     )
-    beats: list[tuple[float, float, float, float]] = []
-    for at in range(
-        seconds
-    ):  # a second that was never measured was spent in a stall: what followed covers it
-        later = (totals.beats[second] for second in range(at, seconds) if second in totals.beats)
-        beats.append(next(later, _NOTHING))
+    beats = _per_second(totals.beats, seconds, _NOTHING)
+    target = _per_second(totals.target, seconds, TargetUse(0.0, 0.0)) if totals.target else []
     generator_cpu = tuple(beat[0] for beat in beats)
     return RunRecord(
         id=run_id or f"{started:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}",
@@ -61,6 +60,8 @@ def make_record(
         others_cpu=tuple(beat[1] for beat in beats),
         users=tuple(beat[2] for beat in beats),
         in_flight=tuple(beat[3] for beat in beats),
+        target_cpu=tuple(use.cores for use in target),
+        target_busiest=tuple(use.busiest for use in target),
         present=scenario.present(seconds),
         ticks=tuple(recorder.tick(at, code, *pair) for (at, code), pair in sorted(totals.ticks.items())),
         phases=scenario.load.phases(),
@@ -68,3 +69,11 @@ def make_record(
         counters={**counters, "unsent": totals.unsent},
         left_behind=left_behind,
     )
+
+
+def _per_second(measured: Mapping[int, _Measured], seconds: int, nothing: _Measured) -> list[_Measured]:
+    """Give one entry per second; what was never measured was spent in a stall: what followed covers it."""
+    return [
+        next((measured[second] for second in range(at, seconds) if second in measured), nothing)
+        for at in range(seconds)
+    ]

@@ -150,6 +150,31 @@ def test_the_bottleneck_is_processor_time_or_waiting_by_what_the_machine_did(sim
     assert void.bottleneck.kind == "generator"
 
 
+def test_the_bottleneck_is_told_by_the_targets_own_processes_where_they_are_known(simulate: Simulate) -> None:
+    run = simulate(RAMP)
+    load = [min(rate, 340) / 340 for rate in RAMP]
+
+    def told(target: float, busiest: float, others: float) -> Bottleneck:
+        """Tell by the cores that were used at full load: of four, by the target and by other programs."""
+        measured = {
+            "host": {**run.host, "cores": 4},
+            "target_cpu": tuple(target * share for share in load),
+            "target_busiest": tuple(busiest * share for share in load),
+            "others_cpu": tuple((target + others) * share / 4 for share in load),
+        }
+        return analyse(replace(run, **measured)).bottleneck
+
+    busy = told(1.0, 0.95, 0.0)
+    assert busy.kind == "server-cpu" and "the target's own processes used" in busy.statement
+    assert told(3.6, 0.5, 0.0).kind == "server-cpu", "eight workers took the whole machine"
+    assert told(1.2, 0.15, 0.0).kind == "server-wait", "eight workers, none of them busy"
+    elsewhere = told(0.1, 0.1, 1.5)
+    assert elsewhere.kind == "server-wait" and "other programs used 0.9 more" in elsewhere.statement
+    assert told(0.3, 0.3, 0.0).kind == "server-wait"
+    inferred = analyse(replace(run, others_cpu=tuple(share / 2 for share in load))).bottleneck
+    assert inferred.kind == "server-cpu" and "all programs but the generator" in inferred.statement
+
+
 def test_called_for_refusals_are_no_errors_and_do_not_flatter_a_percentile() -> None:
     ticks = [
         Tick(0, "blog", "list", "ok", Histogram([50_000_000] * 500), Histogram([50_000_000] * 500)),

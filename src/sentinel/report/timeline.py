@@ -40,6 +40,7 @@ def timeline(record: RunRecord) -> JsonObject:
         "planned_users": wanted[: record.seconds],
         "generator_cpu": list(record.generator_cpu),
         "others_cpu": list(record.others_cpu),
+        "target_cpu": list(record.target_cpu) or [None] * record.seconds,
         "lag_p99_ms": [_around(record.lag, second, 99) for second in range(len(record.lag))],
         "lag_max_ms": [_largest(lag) for lag in record.lag],
         **counts,

@@ -58,6 +58,8 @@ def test_everything_planned_is_sent_in_time_or_the_run_is_void(serve: Serve, rat
     lag = Histogram.merged(record.lag)
     late = lag.percentile(99)
     assert late is not None
+    assert len(record.target_cpu) == len(record.target_busiest) == record.seconds
+    assert 0.01 < record.target_cpu[1] <= 1.1, "the server's own processor time"
     assert record.void or (in_time and late <= 1_000_000)
 
 
