@@ -30,6 +30,13 @@ def name() -> Iterator[str]:
         SharedMemoryStore.remove(own)
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder for the files of stores, as private as it has to be."""
+    tmp_path.chmod(0o700)
+    return tmp_path
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_store_is_left_behind() -> Iterator[None]:
     """Delete what the tests of this session made in the shared folder."""
