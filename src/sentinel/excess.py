@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from sentinel.promise import Bucket, ClockTrust, Window
 from sentinel.scale import PPM, Scale
 
 _QUICK = 9  # tenths of the requests, the quickest, that the search is repeated with
+_FEW = 64  # steps that are taken one by one: joining them would cost more
 _INTERVALS = 1_000  # disjoint intervals added up before the count of an excess stops growing
 
 
@@ -147,7 +149,14 @@ def _summed(sent: IntArray, done: IntArray, scale: Scale, allowance: int) -> int
     """Add up the excess over the best choice of disjoint intervals, in one pass over all instants.
 
     An interval is best opened where it pays most among requests sent between two answers, and closed where
-    it pays most among answers between two sends; so a step of the pass is such a pair of runs.
+    it pays most among answers between two sends; so a step of the pass is such a pair of runs. With `settled`
+    the best sum so far, and `opened` the best of those that have an interval open, a step makes
+
+        opened = max(opened, settled + open)
+        settled = max(settled, opened + close)
+
+    of them: each of the two becomes the greater of both, plus something. Two such steps in a row are one of
+    the same form, so steps are joined in pairs, all pairs at once, until they are few.
     """
     opening = scale.array(sent) * scale.tick - scale.array(np.arange(len(sent))) * scale.token
     closing = (
@@ -157,8 +166,32 @@ def _summed(sent: IntArray, done: IntArray, scale: Scale, allowance: int) -> int
     runs = np.flatnonzero(np.diff(passed, prepend=0))  # the first answer after some were sent
     opens = np.maximum.reduceat(opening, np.concatenate([[0], passed[runs[:-1]]]))
     closes = np.maximum.reduceat(closing, runs)
+    steps = _Steps(np.maximum(opens + closes, 0), opens, closes, closes * 0)
+    while len(steps.settled) > _FEW:
+        steps = steps.halved()
     settled, opened = 0, -(10**40)
-    for paid, gained in zip(opens.tolist(), closes.tolist(), strict=True):
-        opened = max(opened, settled + paid)
-        settled = max(settled, opened + gained)
+    for stay, begin, end, still in zip(*(part.tolist() for part in steps), strict=True):
+        settled, opened = max(settled + stay, opened + end), max(settled + begin, opened + still)
     return -(-settled // scale.token)
+
+
+class _Steps(NamedTuple):
+    """Hold what each step adds, by what it starts from and ends with: settled, opened, closed, and none of
+    both."""
+
+    settled: IntArray
+    opened: IntArray
+    closed: IntArray
+    still: IntArray
+
+    def halved(self) -> _Steps:
+        """Join every two steps in a row; the last of an odd number stays as it is."""
+        even = len(self.settled) // 2 * 2
+        one, two = (_Steps(*(part[start:even:2] for part in self)) for start in (0, 1))
+        joined = (
+            np.maximum(one.settled + two.settled, one.opened + two.closed),
+            np.maximum(one.settled + two.opened, one.opened + two.still),
+            np.maximum(one.closed + two.settled, one.still + two.closed),
+            np.maximum(one.closed + two.opened, one.still + two.still),
+        )
+        return _Steps(*(np.append(part, rest[even:]) for part, rest in zip(joined, self, strict=True)))

@@ -113,14 +113,11 @@ class Observations:
 
     def where(self, mask: npt.NDArray[np.bool_] | IntArray | slice) -> Observations:
         """Return the rows a mask, their numbers or a slice select; names and codes stay as they are."""
-        return Observations(
-            self.sent_ns[mask],
-            self.done_ns[mask],
-            self.outcome[mask],
-            self.key[mask],
-            self.retry_after_ns[mask],
-            self.names,
-        )
+        part = object.__new__(Observations)  # of rows that were checked: there may be thousands of parts
+        for column in _COLUMNS:
+            object.__setattr__(part, column, getattr(self, column)[mask])
+        object.__setattr__(part, "names", self.names)
+        return part
 
     def by_key(self) -> list[tuple[str, Observations]]:
         """Split into one set of rows per key, in order of sending."""
@@ -135,6 +132,9 @@ class Observations:
             (self.names[code], ordered.where(slice(*bounds[number : number + 2])))
             for number, code in enumerate(ordered.key[starts].tolist())
         ]
+
+
+_COLUMNS = ("sent_ns", "done_ns", "outcome", "key", "retry_after_ns")
 
 
 def in_order(instants: IntArray) -> IntArray:
