@@ -38,9 +38,14 @@ def plainly_summed(sent: list[int], done: list[int], token: int, tick: int, allo
     return -(-best // token)
 
 
+@pytest.mark.parametrize("few", [1, 3, 64])
 @pytest.mark.parametrize("dtype", [np.int64, object])
 @pytest.mark.parametrize("seed", range(12))
-def test_the_excess_of_a_bucket_is_summed_over_the_best_intervals(seed: int, dtype: type) -> None:
+def test_the_excess_of_a_bucket_is_summed_over_the_best_intervals(
+    monkeypatch: pytest.MonkeyPatch, seed: int, dtype: type, few: int
+) -> None:
+    """However many steps are joined before the rest is taken one by one."""
+    monkeypatch.setattr("sentinel.excess._FEW", few)
     rows = drawn(seed, 30)
     exact = Scale.of(Bucket(1, 1, 1), 0, 60, 1_000)
     for token, tick, allowance in ((10, 1, 15), (10, 3, 40), (7, 2, 8), (50, 1, 400)):
