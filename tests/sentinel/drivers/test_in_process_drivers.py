@@ -11,7 +11,7 @@ import pytest
 
 from sentinel.application import Application, Step
 from sentinel.drivers.asgi import AsgiDriver, Receive, Send, load_app
-from sentinel.drivers.driver import Driver, Headers, Request, Response
+from sentinel.drivers.driver import Headers, Request, Response
 from sentinel.drivers.limiter import LimiterDriver
 from sentinel.errors import ConfigurationError, TargetError
 from sentinel.options import Options
@@ -20,20 +20,7 @@ from sentinel.scenario import Population, Scenario
 from sentinel.shapes import Sustained
 from sentinel.target import AppTarget
 
-
-def asked(driver: Driver, *requests: Request) -> list[Response]:
-    async def main() -> list[Response]:
-        await driver.open()
-        answers = [asyncio.get_running_loop().create_future() for _ in requests]
-        for request, answer in zip(requests, answers, strict=True):
-            driver.send(request, answer.set_result)
-        try:
-            return list(await asyncio.wait_for(asyncio.gather(*answers), 10))
-        finally:
-            await driver.close()
-
-    with asyncio.Runner() as runner:
-        return runner.run(main())
+from .asking import asked
 
 
 class App:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -14,27 +13,14 @@ from flask import Flask
 from starlette.applications import Starlette
 
 from sentinel.drivers.asgi import AsgiDriver
-from sentinel.drivers.driver import Headers, Request, Response
+from sentinel.drivers.driver import Headers, Request
 from sentinel.drivers.in_process import app_driver, is_wsgi
 from sentinel.drivers.wsgi import WsgiDriver
 from sentinel.errors import ConfigurationError
 
+from .asking import asked
+
 StartResponse = Callable[..., Any]
-
-
-def asked(driver: WsgiDriver, *requests: Request) -> list[Response]:
-    async def main() -> list[Response]:
-        await driver.open()
-        answers = [asyncio.get_running_loop().create_future() for _ in requests]
-        for request, answer in zip(requests, answers, strict=True):
-            driver.send(request, answer.set_result)
-        try:
-            return list(await asyncio.wait_for(asyncio.gather(*answers), 10))
-        finally:
-            await driver.close()
-
-    with asyncio.Runner() as runner:
-        return runner.run(main())
 
 
 class App:
