@@ -50,15 +50,14 @@ AskLater = Callable[[int], Awaitable[object]]
 
 def plan_one(i: int) -> Plan:
     who = f"user{i % CALLERS}"
-    return Plan.of(ONE, (ONE[0].scope + who,), 1, None, None, who)
+    return Plan(ONE, (who,), 1, None, None, who)
 
 
 def plan_four(i: int) -> Plan:
     """Four layers and the abuse record; the tenant is one of ten, everything else the caller's own."""
     who = f"user{i % CALLERS}"
     tenant = f"tenant{i % 10}"
-    keys = (FOUR[0].scope + who, FOUR[1].scope + tenant, FOUR[2].scope + who, FOUR[3].scope + who)
-    return Plan.of(FOUR, keys, 1, f"abuse\0{who}", LADDER, tenant)
+    return Plan(FOUR, (who, tenant, who, who, who), 1, "abuse\0", LADDER, tenant)
 
 
 def server_seconds(pid: int) -> float:

@@ -32,7 +32,8 @@ class Cluster:
         first = self.masters[0].client()
         for i, node in enumerate(self.masters):
             low, high = i * SLOTS // 3, (i + 1) * SLOTS // 3 - 1
-            node.client().execute_command("CLUSTER", "ADDSLOTSRANGE", low, high)
+            # Not ADDSLOTSRANGE: Redis 6.2 has none.
+            node.client().execute_command("CLUSTER", "ADDSLOTS", *range(low, high + 1))
         for node in self.nodes[1:]:
             first.execute_command("CLUSTER", "MEET", "127.0.0.1", node.port)
         self.wait(lambda: all(self._known(node) == len(self.nodes) for node in self.nodes))
