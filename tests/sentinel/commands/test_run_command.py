@@ -74,7 +74,7 @@ RUNS: dict[str, tuple[str, list[str]]] = {
     ),
     "in this process": (SCENARIO, ["--no-save", "--target", "threshold.demo.blog:bare"]),
     "closed": (SCENARIO, ["--no-save", "--closed", "--users", "3"]),
-    "over the limit": (ONE_USER.replace("rate = 100", "rate = 160"), EXCESS),
+    "over the limit": (ONE_USER.replace("rate = 100", "rate = 160"), [*EXCESS, "--json", "report.json"]),
     "at the limit": (ONE_USER, EXCESS),
     "overloaded": (SCENARIO.replace('"p95 < 9 s"', '"p95 < 5 ms"'), ["--target", "slow_app:app"]),
 }
@@ -191,11 +191,14 @@ def test_the_closed_model_labels_itself(ended: Waiting) -> None:
 
 def test_requests_over_a_limit_that_were_let_through_are_proven_and_fail_the_run(ended: Waiting) -> None:
     said = ended("over the limit")
-    assert said.status == 2 and "60 proven" in said.out, said.out + said.err
+    # 160 unless this machine is too busy to send them.
+    sent = json.loads((said.folder / "report.json").read_text())["total"]["requests"]
+    assert said.status == 2 and f"{sent - 100} proven" in said.out, said.out + said.err
     said = ended("at the limit")
     words = " ".join(said.out.split())
     assert said.status == 2 and "could not be judged: excess = 0" in words, said.out + said.err
-    assert "none of the 100 requests was refused" in words, "nobody is cleared by a server without a limit"
+    cleared = "nobody is cleared by a server without a limit"
+    assert re.search(r"none of the \d+ requests was refused", words), cleared
 
 
 def test_a_run_whose_generator_could_not_keep_up_is_void_and_says_so(ended: Waiting) -> None:
