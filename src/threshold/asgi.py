@@ -12,7 +12,7 @@ from typing import cast
 from .default_store import AUTO, Auto, default_store
 from .errors import ConfigurationError
 from .events import Hook
-from .headers import Field, Rules, told
+from .headers import Field, Rules
 from .http import responses, shell
 from .http.asgi_fields import announcing
 from .http.caller import ClientAddress, routed
@@ -182,7 +182,7 @@ class ThresholdMiddleware:
                     fields = said.wire
                 else:
                     rules: Rules = asked[0]  # type: ignore[assignment]  # a policy asks with Rules
-                    fields = told(rules.wire, rules, said, self._style)
+                    fields = rules.wire.standing(*said, self._style)
                 # A verdict on other rules than were asked is not the store's: it was away.
                 if verdict is not None and repeats is not None and verdict.rules is asked[0]:
                     if verdict.outcome.strike:

@@ -13,12 +13,12 @@ advertised when that would take more than a thousand windows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from math import ceil, gcd, inf
+from collections.abc import Sequence
+from math import ceil, gcd
 from time import time
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, Self, TypeVar
 
-from .plan import Found, Rule
+from .plan import Found, Lineup, Rule
 from .rate import SECOND
 
 Style = Literal["ietf", "x", "both", "none"]
@@ -45,40 +45,94 @@ T = TypeVar("T", str, bytes)
 class Words(Generic[T]):
     """What can be put in words beforehand about some rules: in str for WSGI, or in bytes for ASGI."""
 
-    def __init__(
-        self, rules: Sequence[Rule], advertised: str, name: Callable[[str], T], value: Callable[[str], T]
-    ) -> None:
+    def __init__(self, rules: Sequence[Rule], advertised: str) -> None:
+        name, value = self.name, self.value
         self.policy: list[tuple[T, T]] = [(name("RateLimit-Policy"), value(advertised))] if advertised else []
-        self.state: T = name("RateLimit")
-        self.states: list[T] = [value(f"{quoted(rule.name).replace('%', '%%')};r=%d;t=%d") for rule in rules]
+        self.openings = [f"{quoted(rule.name)};r=" for rule in rules]
         self.limits: list[tuple[T, T]] = [
             (name("X-RateLimit-Limit"), value(str(rule.most))) for rule in rules
         ]
+        self.state: T = name("RateLimit")
         self.remaining: T = name("X-RateLimit-Remaining")
         self.reset: T = name("X-RateLimit-Reset")
         self.retry: T = name("Retry-After")
         self.warning: tuple[T, T] = (name("X-RateLimit-Warning"), value("true"))
         self.banned: tuple[T, T] = (name("X-RateLimit-Banned"), value("true"))
-        self.number: T = value("%d")
+
+    def name(self, text: str) -> T:
+        """The name of a field, as it goes into a response."""
+        raise NotImplementedError
+
+    def value(self, text: str) -> T:
+        """Its value."""
+        raise NotImplementedError
+
+    def standing(self, i: int, found: Sequence[Found], style: Style) -> list[tuple[T, T]]:
+        """The fields that say what the limits found, of which the limit `i` binds."""
+        raise NotImplementedError
 
 
-class Rules(tuple[Rule, ...]):
-    """The rules that hold for one kind of request, and what is advertised about them."""
-
-    mosts: list[int]
-    """The most that each admits at once, at least 1: what a share is a share of."""
-    advertised: str
-    text: Words[str]
+class Text(Words[str]):
     """Names as they are usually written."""
-    wire: Words[bytes]
+
+    def name(self, text: str) -> str:
+        return text
+
+    def value(self, text: str) -> str:
+        return text
+
+    def standing(self, i: int, found: Sequence[Found], style: Style) -> list[tuple[str, str]]:
+        _, remaining, reset_us, _ = found[i]
+        left = f"{remaining}"
+        fields = [
+            *self.policy,
+            (self.state, f"{self.openings[i]}{left};t={-(-reset_us // SECOND)}"),
+            self.limits[i],
+            (self.remaining, left),
+            (self.reset, f"{ceil(time() + reset_us / SECOND)}"),
+        ]
+        return fields if style == "both" else _of(style, fields)
+
+
+class Wire(Words[bytes]):
     """Names in lower case, as ASGI and HTTP/2 have them."""
 
-    def __new__(cls, rules: Sequence[Rule] = ()) -> Rules:
+    def name(self, text: str) -> bytes:
+        return text.lower().encode()
+
+    def value(self, text: str) -> bytes:
+        return text.encode()
+
+    def standing(self, i: int, found: Sequence[Found], style: Style) -> list[tuple[bytes, bytes]]:
+        _, remaining, reset_us, _ = found[i]
+        left = f"{remaining}"
+        fields = [
+            *self.policy,
+            (self.state, f"{self.openings[i]}{left};t={-(-reset_us // SECOND)}".encode()),
+            self.limits[i],
+            (self.remaining, left.encode()),
+            (self.reset, f"{ceil(time() + reset_us / SECOND)}".encode()),
+        ]
+        return fields if style == "both" else _of(style, fields)
+
+
+def _of(style: Style, fields: list[tuple[T, T]]) -> list[tuple[T, T]]:
+    """Those of all fields that belong to one style: the older set is the last three."""
+    return {"both": fields, "ietf": fields[:-3], "x": fields[-3:], "none": []}[style]
+
+
+class Rules(Lineup):
+    """The rules that hold for one kind of request, and what is advertised about them."""
+
+    advertised: str
+    text: Text
+    wire: Wire
+
+    def __new__(cls, rules: Sequence[Rule] = ()) -> Self:
         self = super().__new__(cls, rules)
-        self.mosts = [max(1, rule.most) for rule in rules]
         self.advertised = ", ".join(filter(None, map(policy_item, rules)))
-        self.text = Words(rules, self.advertised, str, str)
-        self.wire = Words(rules, self.advertised, lambda name: name.lower().encode(), str.encode)
+        self.text = Text(rules, self.advertised)
+        self.wire = Wire(rules, self.advertised)
         return self
 
 
@@ -109,25 +163,9 @@ def policy_item(rule: Rule) -> str:
     return f"{quoted(rule.name)};q={quota};w={limit.window_us * times // SECOND}{burst}"
 
 
-def binding(rules: Rules, found: Sequence[Found]) -> int:
-    """Index of the limit that binds: the refusal that lasts longest, else the smallest remaining share."""
-    best = i = 0
-    least = 2.0
-    mosts = rules.mosts
-    for answer in found:
-        share = answer[1] / mosts[i]
-        if answer[0]:  # below every share; NEVER lasts longest
-            share = -float(answer[0]) if answer[0] > 0 else -inf
-        if share < least:
-            best = i
-            least = share
-        i += 1  # noqa: SIM113 (0.1 us)
-    return best
-
-
 def told(
     words: Words[T],
-    rules: Rules,
+    i: int,
     found: Sequence[Found],
     style: Style,
     retry_us: int | None = 0,
@@ -138,25 +176,14 @@ def told(
 
     Args:
         words: `rules.text` or `rules.wire`.
+        i: index of the limit that binds.
         found: what the limits said; empty for a caller under a cooldown or ban.
         retry_us: microseconds for Retry-After; 0 for an admitted request, None for never.
     """
     fields: list[tuple[T, T]] = []
     if style != "none":
         if found:
-            i = binding(rules, found) if len(found) > 1 else 0
-            _, remaining, reset_us, _ = found[i]
-            number = words.number
-            fields = words.policy + [  # noqa: RUF005 (the types)
-                (words.state, words.states[i] % (remaining, -(-reset_us // SECOND))),
-                words.limits[i],
-                (words.remaining, number % remaining),
-                (words.reset, number % ceil(time() + reset_us / SECOND)),
-            ]
-            if style == "ietf":
-                del fields[-3:]
-            elif style == "x":
-                del fields[:-3]
+            fields = words.standing(i, found, style)
         elif style != "x":
             fields = words.policy.copy()
         if warned:
@@ -164,5 +191,5 @@ def told(
         if banned:
             fields.append(words.banned)
     if retry_us:
-        fields.append((words.retry, words.number % -(-retry_us // SECOND)))
+        fields.append((words.retry, words.value(f"{-(-retry_us // SECOND)}")))
     return fields

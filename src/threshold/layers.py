@@ -43,6 +43,8 @@ class Column:
     tenant: bool
     user: bool
     endpoint: bool
+    personal: bool
+    """Whether it takes to know who the caller is: by user, or by address."""
 
 
 @dataclass(slots=True)
@@ -54,8 +56,10 @@ class Target:
     user: Rule | None
     endpoint: Rule | None
     closed: bool
+    untenanted: Column | None = None
+    """For callers who belong to no tenant."""
     columns: dict[str | None, Column] = field(default_factory=dict)
-    """By tier, for callers who have an address."""
+    """For tenants, by tier as the app tells it: only tiers that there are, and None."""
     columns_nowhere: dict[tuple[str | None, bool], Column] = field(default_factory=dict)
     """By tier and anonymity, for callers without any address to count."""
 
@@ -102,13 +106,24 @@ class Layers:
                 listed.append(Listed("tenant", name, limit))
         return sorted(listed, key=lambda entry: LAYERS.index(entry.layer))
 
-    def column(self, target: Target, tier: str | None) -> Column:
-        """Line up the rules for one endpoint and tier."""
-        column = self._lined_up(target, target.edge, tier, target.user, target.endpoint)
-        return target.columns.setdefault(tier, column)  # another thread may have been first
+    def column(self, target: Target, tenant: str | None, tier: str | None) -> Column:
+        """Line up the rules for one endpoint, and the tier of a tenant if there is one."""
+        meant = self._meant(tenant, tier)
+        if meant is None:
+            if target.untenanted is None:
+                target.untenanted = self._lined_up(target, target.edge, None, target.user, target.endpoint)
+            return target.untenanted
+        column = target.columns.get(meant)
+        if column is None:
+            column = self._lined_up(target, target.edge, meant, target.user, target.endpoint)
+            column = target.columns.setdefault(meant, column)  # another thread may have been first
+        if tier is None:
+            target.columns[None] = column
+        return column
 
-    def column_nowhere(self, target: Target, tier: str | None, anonymous: bool) -> Column:
+    def column_nowhere(self, target: Target, tenant: str | None, tier: str | None, anonymous: bool) -> Column:
         """The same without any address to count: no edge, and for anonymous callers only the tenant."""
+        tier = self._meant(tenant, tier)
         column = target.columns_nowhere.get((tier, anonymous))
         if column is None:
             user, endpoint = (None, None) if anonymous else (target.user, target.endpoint)
@@ -124,8 +139,17 @@ class Layers:
         if target.closed:
             rules = [Rule(r.name, r.layer, r.limit, r.scope, r.strikes, "deny") for r in rules]
         return Column(
-            Rules(rules), edge is not None, tenant is not None, user is not None, endpoint is not None
+            Rules(rules),
+            edge is not None,
+            tenant is not None,
+            user is not None,
+            endpoint is not None,
+            user is not None or endpoint is not None,
         )
+
+    def _meant(self, tenant: str | None, tier: str | None) -> str | None:
+        """The tier whose limits hold; None where there is no tenant, or no limit for any."""
+        return self._tiers.tier(tier) if tenant and self._tiers is not None else None
 
     def _tenant(self, tier: str, category: Category) -> Rule | None:
         if self._tiers is None:

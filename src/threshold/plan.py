@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Literal, Protocol
 
 from .escalation import Ladder
@@ -25,8 +26,18 @@ retry_us is 0 where it admits, NEVER where it never can, else microseconds; stat
 with (None from stores that keep it elsewhere)."""
 
 
+Admitted = tuple[int, Sequence[Found]]
+"""An admitted request: the index of the limit that binds (see `binding`), and what each limit said."""
+
+
 class Limit(Protocol):
-    """What an algorithm must offer: pure steps over an opaque state, in integer microseconds."""
+    """What an algorithm must offer: pure steps over an opaque state, in integer microseconds.
+
+    One thing more may be offered, for speed: `ordinary(place)`, source code that does what `step` does for a
+    state there is and a cost that is charged, and the objects it needs by name, each with `place` at the end.
+    The code finds `state`, `now` and `cost`; it leaves the new `state`, `remaining` and `reset` (as `Found`
+    has them), or returns None for `step` to be asked.
+    """
 
     @property
     def rate(self) -> Rate: ...
@@ -80,6 +91,25 @@ class Rule:
     ) -> Rule:
         """Build a rule with the scope that belongs to its name and limit."""
         return cls(name, layer, limit, f"{prefix}{name}#{limit.fingerprint}\0", strikes, on_store_error)
+
+
+class Lineup(tuple[Rule, ...]):
+    """Rules that are asked together again and again: worth a store's while to prepare for."""
+
+
+def binding(rules: Sequence[Rule], found: Sequence[Found]) -> int:
+    """Index of the limit that binds: the refusal that lasts longest, else the smallest remaining share."""
+    best = i = 0
+    least = 2.0
+    for answer in found:
+        share = answer[1] / (rules[i].most or 1)
+        if answer[0]:  # below every share; NEVER lasts longest
+            share = -float(answer[0]) if answer[0] > 0 else -inf
+        if share < least:
+            best = i
+            least = share
+        i += 1  # noqa: SIM113 (0.1 us)
+    return best
 
 
 # Plan and Outcome are built for every request. They are values and nobody changes them, but a frozen

@@ -188,25 +188,28 @@ class Policy:
         layers = self._layers
         find = layers.remembered if len(path) <= LONGEST_REMEMBERED_PATH else layers.compiled
         target = find(method, path)
-        tiers = self.tiers
-        tier = tiers.tier(tier) if tenant and tiers is not None else None
-        address = self._counted(address)
-        if address is None and self.missing_address == "share":
-            address = _NO_ADDRESS
-        if address is None:
-            column = layers.column_nowhere(target, tier, not user)
-        else:
-            column = target.columns.get(tier) or layers.column(target, tier)
+        column = target.columns.get(tier) if tenant else target.untenanted
+        if column is None:
+            column = layers.column(target, tenant, tier)
         ladder = self.ladder
-        who = ""
+        found = self._counted(address)
+        if found is not None:
+            address = found
+        elif self.missing_address == "share":
+            address = _NO_ADDRESS
+        else:
+            address = ""
+            column = layers.column_nowhere(target, tenant, tier, not user)
         if user:
             who = f"u{len(tenant)}:{tenant}:{user}" if tenant else f"u:{user}"
-        elif column.user or column.endpoint or ladder is not None:
-            who = f"a{len(tenant)}:{tenant}:{address}" if tenant else f"a:{address}"
-        names = []
-        if column.edge and address is not None:
-            names.append(address)
-        if column.tenant and tenant:
+        else:
+            if found is None or not self.strike_anonymous:
+                ladder = None
+            who = ""
+            if ladder is not None or column.personal:
+                who = f"a{len(tenant)}:{tenant}:{address}" if tenant else f"a:{address}"
+        names = [address] if column.edge else []
+        if column.tenant:
             names.append(f"{tenant}")  # as in `who`: text and nothing but text, whatever class it is of
         if column.user:
             names.append(who)
@@ -214,12 +217,10 @@ class Policy:
             names.append(who)
         if not names:
             return None
-        if ladder is not None and (
-            user or (self.strike_anonymous and address is not None and address != _NO_ADDRESS)
-        ):
-            names.append(who)
-            return column.rules, names, cost, self._abuse_scope, ladder, tenant or who
-        return column.rules, names, cost, None, None, tenant or who
+        if ladder is None:
+            return column.rules, names, cost, None, None, tenant or who
+        names.append(who)
+        return column.rules, names, cost, self._abuse_scope, ladder, tenant or who
 
     def fails_closed(self, method: str, path: str) -> bool:
         """Whether a request that cannot be decided must not pass."""

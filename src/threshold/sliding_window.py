@@ -128,6 +128,38 @@ class SlidingWindow:
             return 0, left, expiry - now, (total, youngest + cost)
         return 0, left, expiry - now, (total, *live[1:-1], youngest + cost)
 
+    def ordinary(self, place: str) -> tuple[str, dict[str, object]]:
+        """`step` for a charge that fits, as source code (see `threshold.stores.unrolled`)."""
+        source = f"""
+            begin, end, empty, oldest, expiry = places{place}[0]
+            if not begin <= now < end:
+                _, _, empty, oldest, expiry = find_place{place}(now)
+            size = len(state)
+            youngest = state[size - 1]
+            counted = youngest - empty
+            if counted > {COUNT}:
+                return None
+            if state[1] < oldest:
+                state = live{place}(state, oldest) or (0,)
+            total = state[0] + cost
+            remaining = {self.limit} - total
+            if remaining < 0:
+                return None
+            if counted < 0:
+                state = (total, *state[1:], empty + cost)
+            elif size == 2:
+                state = total, youngest + cost
+            else:
+                state = (total, *state[1:-1], youngest + cost)
+            reset = expiry - now
+        """
+        names = {
+            f"places{place}": self._places,
+            f"find_place{place}": self._place,
+            f"live{place}": self._live,
+        }
+        return source, names
+
     def refund(self, state: Ring | None, now: int, cost: int, at: int) -> Ring | None:
         """Give back a charge of `cost` made at the instant `at`, while its sub-window still counts.
 

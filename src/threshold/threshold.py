@@ -6,13 +6,13 @@ that one call, so that the two differ by a single `await`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from .errors import ConfigurationError, StoreUnavailable
 from .headers import Rules
-from .plan import Asked, Found, Outcome, Plan
+from .plan import Admitted, Asked, Outcome, Plan, binding
 from .policy import Policy
 from .stores.base import AsyncStore, Store, shortcut
 from .stores.memory import MemoryStore
@@ -100,7 +100,7 @@ class Threshold(_Front):
         if getattr(store, "asynchronous", False):
             raise ConfigurationError("store", store, "this store is awaited: use AsyncThreshold")
         self.store = store
-        self._admit: Callable[[Asked], Sequence[Found] | None] | None = None
+        self._admit: Callable[[Asked], Admitted | None] | None = None
         if not policy.dry_run:
             self._admit = shortcut(store, "admit")
 
@@ -117,13 +117,13 @@ class Threshold(_Front):
             return self._without_store(plan, error)
         return self._concluded(plan, outcome)
 
-    def admit(self, asked: Asked) -> Sequence[Found] | Verdict:
+    def admit(self, asked: Asked) -> Admitted | Verdict:
         """The quick way for shells: what the limits said of an ordinary admitted request, or a verdict."""
         try:
             if self._admit is not None and not self._announce.store_is_away:
-                found = self._admit(asked)
-                if found is not None:
-                    return found
+                admitted = self._admit(asked)
+                if admitted is not None:
+                    return admitted
             plan = Plan(*asked)
             outcome = self.store.decide(plan)
         except StoreUnavailable as error:
@@ -137,7 +137,7 @@ class Threshold(_Front):
             or self._rehearsing
         ):
             return self._concluded(plan, outcome)
-        return outcome.found
+        return binding(plan.rules, outcome.found), outcome.found
 
     def peek(self, caller: Caller) -> Verdict:
         """Say what `check` would decide now; nothing is charged, struck or announced.

@@ -112,6 +112,22 @@ class TokenBucket:
         retry = -(left // drain) if cost <= self.capacity else NEVER
         return retry, (full - level) // unit, -(-level // drain), state
 
+    def ordinary(self, place: str) -> tuple[str, dict[str, object]]:
+        """`step` for a charge that fits, as source code (see `threshold.stores.unrolled`)."""
+        drain = self.drain
+        source = f"""
+            start = {"now" if drain == 1 else f"now * {drain}"}
+            if state < start:
+                state = start
+            state += cost * {self.unit}
+            left = start + {self.full} - state
+            if left < 0:
+                return None
+            remaining = left // {self.unit}
+            reset = {"state" if drain == 1 else f"-(-state // {drain})"} - now
+        """
+        return source, {}
+
     def refund(self, state: int | None, now: int, cost: int, at: int) -> int | None:
         """Give back a charge of `cost` made at the instant `at`, as far as that is surely safe.
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import headers
-from .headers import Field
-from .plan import Outcome
+from .headers import Field, Rules, Style, T, Words, told
+from .plan import Outcome, binding
 from .rate import SECOND
 from .token_bucket import NEVER
 
@@ -53,9 +52,9 @@ class Verdict:
     """200 when it may; 429 when a limit or penalty refuses it; 503 when the store is away and must not be."""
     outcome: Outcome
     """What the store found and did."""
-    rules: headers.Rules
+    rules: Rules
     """The limits that were asked, in the order of `outcome.found`."""
-    style: headers.Style = "both"
+    style: Style = "both"
     """Which header fields `headers` holds."""
     delay: float = 0.0
     """Seconds the response must be held back (shadow ban); nothing else may give it away."""
@@ -86,30 +85,17 @@ class Verdict:
     @property
     def headers(self) -> list[tuple[str, str]]:
         """The header fields of the response, names and values as text."""
-        rules = self.rules
-        return headers.told(
-            rules.text,
-            rules,
-            self.outcome.found,
-            self.style,
-            self.retry_after_us,
-            self.warned,
-            self.banned,
-        )
+        return self._told(self.rules.text)
 
     @property
     def wire(self) -> list[Field]:
         """The same as bytes, names in lower case: as ASGI wants them."""
-        rules = self.rules
-        return headers.told(
-            rules.wire,
-            rules,
-            self.outcome.found,
-            self.style,
-            self.retry_after_us,
-            self.warned,
-            self.banned,
-        )
+        return self._told(self.rules.wire)
+
+    def _told(self, words: Words[T]) -> list[tuple[T, T]]:
+        found = self.outcome.found
+        i = binding(self.rules, found)
+        return told(words, i, found, self.style, self.retry_after_us, self.warned, self.banned)
 
     def __bool__(self) -> bool:
         """A verdict is true when it allows."""
@@ -133,14 +119,14 @@ def longest_retry(outcome: Outcome) -> int | None:
 
 
 NO_OUTCOME = Outcome(True, (), 0)
-NO_RULES = headers.Rules()
+NO_RULES = Rules()
 
 
-def passed(style: headers.Style = "both") -> Verdict:
+def passed(style: Style = "both") -> Verdict:
     """The verdict on a request that nothing limits."""
     return Verdict(True, 200, NO_OUTCOME, NO_RULES, style)
 
 
-def shut(style: headers.Style = "both") -> Verdict:
+def shut(style: Style = "both") -> Verdict:
     """The verdict where nobody can decide and nobody may pass undecided."""
     return Verdict(False, 503, NO_OUTCOME, NO_RULES, style, retry_after_us=None)

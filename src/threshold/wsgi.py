@@ -12,7 +12,7 @@ from typing import cast
 from .default_store import AUTO, Auto, default_store
 from .errors import ConfigurationError
 from .events import Hook
-from .headers import Rules, told
+from .headers import Rules
 from .http import responses, shell
 from .http.caller import ClientAddress, routed
 from .http.delays import Delays, quarter
@@ -158,7 +158,7 @@ class ThresholdMiddleware:
                     fields = said.headers
                 else:
                     rules: Rules = asked[0]  # type: ignore[assignment]  # a policy asks with Rules
-                    fields = told(rules.text, rules, said, self._style)
+                    fields = rules.text.standing(*said, self._style)
         except Exception:
             self._trouble()
             method, path = environ.get("REQUEST_METHOD", "GET"), environ.get("PATH_INFO", "")

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from threshold import Rate, SlidingWindow, TokenBucket
-from threshold.headers import Rules, Style, binding, policy_item, quoted, told
-from threshold.plan import Found, Layer, Limit, Rule
+from threshold.headers import Rules, Style, policy_item, quoted, told
+from threshold.plan import Found, Layer, Limit, Rule, binding
 from threshold.token_bucket import NEVER
 
 
@@ -36,7 +36,7 @@ def shown(
     banned: bool = False,
 ) -> dict[str, str]:
     lined = Rules(rules)
-    pairs = told(lined.text, lined, found, style, retry_us, warned, banned)
+    pairs = told(lined.text, binding(lined, found), found, style, retry_us, warned, banned)
     assert len({name.lower() for name, _ in pairs}) == len(pairs), "a field is set once"
     return dict(pairs)
 

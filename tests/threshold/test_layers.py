@@ -32,8 +32,9 @@ def names(policy: Policy, caller: Caller) -> list[str]:
 def test_the_rules_of_an_endpoint_are_the_same_objects_whoever_lined_them_up_first() -> None:
     layers = Policy(edge="9/s", user="9/s", missing_address="skip")._layers
     target = layers.compiled("GET", "/")
-    assert layers.column(target, None) is layers.column(target, None)
-    assert layers.column_nowhere(target, None, True) is layers.column_nowhere(target, None, True)
+    assert layers.column(target, None, None) is layers.column(target, None, None)
+    first = layers.column_nowhere(target, None, None, True)
+    assert first is layers.column_nowhere(target, None, None, True)
 
 
 class Loud(str):

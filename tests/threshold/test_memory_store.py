@@ -239,10 +239,10 @@ def test_whether_somebody_is_banned_can_be_asked_without_any_limit() -> None:
 
 def test_an_unbanned_caller_is_an_ordinary_one_again() -> None:
     store = MemoryStore(clock=ManualClock())
-    once = Rule.of("once", "user", TokenBucket("1/hour"), strikes=True)
-    asked = plan([once], ladder=LADDER)
-    assert [store.decide(asked).strike for _ in range(2)] == [0, 1]
-    parts = asked.rules, asked.names, 0, asked.abuse_scope, asked.ladder, asked.group
+    twice = Rule.of("twice", "user", TokenBucket("2/hour"), strikes=True)
+    asked = plan([twice], ladder=LADDER)
+    assert [store.decide(each).strike for each in (asked, replace(asked, cost=2))] == [0, 1]
+    parts = asked.rules, asked.names, 1, asked.abuse_scope, asked.ladder, asked.group
     assert store.admit(parts) is None
     store.reset([abuse_key()])
     assert store.admit(parts) is not None

@@ -12,7 +12,7 @@ from memory_states import LADDER, RULES, shards
 from threshold import (
     MemoryStore,
 )
-from threshold.plan import Plan
+from threshold.plan import Lineup, Plan, binding
 from threshold.stores import key_table
 from threshold.stores.base import bind
 from threshold.testing import ManualClock
@@ -99,6 +99,8 @@ def run(max_keys: int, trace: list[tuple[str, int, int, int, bool, int]]) -> Twi
         name = f"caller{who}"
         rules = [rule for i, rule in enumerate(RULES) if bits >> i & 1]
         asked = plan(rules, name, cost=cost, ladder=LADDER if laddered else None, peek=action == "peek")
+        if who % 2:
+            asked.rules = Lineup(asked.rules)  # what a store prepares for
         # Asked again, it is the same plan.
         asked = plans.setdefault((name, bits, cost, laddered, action == "peek"), asked)
         if action == "reset":
@@ -119,10 +121,12 @@ def run(max_keys: int, trace: list[tuple[str, int, int, int, bool, int]]) -> Twi
             else:
                 twin.adopt(single)
         elif action == "admit" and not asked.peek:
-            found = twin.store.admit(
+            admitted = twin.store.admit(
                 (asked.rules, asked.names, asked.cost, asked.abuse_scope, asked.ladder, asked.group)
             )
-            if found is not None:
+            if admitted is not None:
+                binds, found = admitted
+                assert binds == binding(asked.rules, found)
                 meant = twin.reference.decide(asked, twin.clock())
                 assert (meant.allowed, meant.strike, meant.shadowed) == (True, 0, False)
                 assert [answer[:3] for answer in found] == [answer[:3] for answer in meant.found]

@@ -18,7 +18,7 @@ def merged(headers: Headers, fields: Headers) -> Headers:
     >>> merged([("retry-after", "9")], [("Retry-After", "1"), ("RateLimit", "x")])
     [('retry-after', '9'), ('RateLimit', 'x')]
     """
-    said = list(headers)
+    said = headers if type(headers) is list else list(headers)
     for name, _ in said:
         if name and name[0] in _INITIALS and name.lower() in _OURS:
             taken = {name.lower() for name, _ in said}

@@ -23,8 +23,8 @@ class Store(Protocol):
 
     Every method may raise `StoreUnavailable`, and nothing else. Two more may be offered, for speed:
     `bind(rule)`, a `Take` that decides one rule without a plan; and `admit(asked)`, which charges an ordinary
-    request and answers what its limits said, or writes nothing and answers None: then `decide` is asked.
-    Neither is used where a subclass or a wrapper has a `decide` of its own (see `shortcut`).
+    request and answers `Admitted`, or writes nothing and answers None: then `decide` is asked. Neither is
+    used where a subclass or a wrapper has a `decide` of its own (see `shortcut`).
     """
 
     def decide(self, plan: Plan) -> Outcome:
@@ -73,19 +73,19 @@ class AsyncStore(Protocol):
     def aclose(self) -> Awaitable[None]: ...
 
 
-def shortcut(store: Store, name: str) -> Callable[..., Any] | None:
-    """The store's own method of this name, which answers in place of `decide`; None without one.
+def shortcut(owner: object, name: str, instead_of: str = "decide") -> Callable[..., Any] | None:
+    """The owner's method of this name, which answers in place of another; None without one.
 
-    None as well where `decide` is another than the one the shortcut was written for: in a subclass that
-    decides otherwise, and in a wrapper that forwards whatever it does not know.
+    None as well where the other is not the one the shortcut was written for: in a subclass that has its own,
+    and in a wrapper that forwards whatever it does not know.
     """
-    if "decide" in getattr(store, "__dict__", ()):
+    if instead_of in getattr(owner, "__dict__", ()):
         return None
-    for kind in type(store).__mro__:
+    for kind in type(owner).__mro__:
         if name in vars(kind):
-            own: Callable[..., Any] = getattr(store, name)
+            own: Callable[..., Any] = getattr(owner, name)
             return own
-        if "decide" in vars(kind):
+        if instead_of in vars(kind):
             return None
     return None
 

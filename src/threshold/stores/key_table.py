@@ -39,7 +39,7 @@ class Resting(Protocol):
 class ScopeTable:
     """The states of one scope, by name; a name lives in `shards[hash(name) % width]`."""
 
-    __slots__ = ("resting", "scope", "shards", "width")
+    __slots__ = ("only", "resting", "scope", "shards", "width")
 
     def __init__(self, scope: str, resting: Resting) -> None:
         self.scope = scope
@@ -52,12 +52,15 @@ class ScopeTable:
 
     def clear(self) -> None:
         """Forget everything."""
-        self.shards: list[dict[str, State]] = [{}]
+        self.only: dict[str, State] | None = {}
+        """The one shard there is; None as soon as there are several."""
+        self.shards = [self.only]
         self.width = 1
 
     def spread(self, width: int) -> None:
         """Spread the names of the one shard there is over several."""
         (names,) = self.shards
+        self.only = None
         shards: list[dict[str, State]] = [{} for _ in range(width)]
         for name, state in names.items():
             shards[hash(name) % width][name] = state
@@ -77,7 +80,7 @@ class KeyTable:
         shards = 1 << max(0, (max_keys // _KEYS_PER_SHARD).bit_length() - 1)
         # An odd number of shards, so that which shard says nothing about the place inside it.
         self._most_shards = min(shards, _MOST_SHARDS) | 1
-        self.scopes: dict[str, ScopeTable] = {}
+        self.scopes: dict[str | None, ScopeTable] = {}
         """The table of each scope that was ever asked for."""
         self._buckets: dict[Page, deque[str]] = {}
         self._calendar: list[Page] = []

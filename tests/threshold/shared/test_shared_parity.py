@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from threshold import Ladder, MemoryStore, Rung, SlidingWindow, TokenBucket
-from threshold.plan import Limit, Outcome, Plan, Rule, State
+from threshold.plan import Limit, Outcome, Plan, Rule, State, binding
 from threshold.stores.shared import SharedMemoryStore
 from threshold.testing import ManualClock
 
@@ -69,8 +69,10 @@ def test_says_what_the_store_in_memory_says_over_random_plans(name: str, start: 
             plan = Plan.of(chosen, keys, cost, abuse, ladder, who, rng.random() < 0.2)
             if dice >= 0.7 and not plan.peek:
                 before = _live(store, rules, clock())
-                found = store.admit((chosen, plan.names, cost, plan.abuse_scope, ladder, who))
-                if found is not None:
+                admitted = store.admit((chosen, plan.names, cost, plan.abuse_scope, ladder, who))
+                if admitted is not None:
+                    binds, found = admitted
+                    assert binds == binding(chosen, found)
                     ordinary += 1
                     twin = memory.decide(plan)
                     assert (twin.allowed, twin.strike, twin.shadowed) == (True, 0, False)
@@ -114,11 +116,11 @@ def test_requests_that_a_caller_repeats_are_ordinary_ones(name: str, limit: Limi
             chosen, tuple(rule.scope + "ann" for rule in chosen), abuse="abuse\0ann", ladder=_LADDER
         )
         twin = memory.decide(plan)
-        found = shared.admit((chosen, plan.names, 1, plan.abuse_scope, _LADDER, ""))
+        admitted = shared.admit((chosen, plan.names, 1, plan.abuse_scope, _LADDER, ""))
         if twin.allowed and i > 1:
-            assert found is not None
+            assert admitted is not None
             quick += 1
-        outcome = shared.decide(plan) if found is None else Outcome(True, found, clock())
+        outcome = shared.decide(plan) if admitted is None else Outcome(True, admitted[1], clock())
         assert [answer[:3] for answer in outcome.found] == [answer[:3] for answer in twin.found]
         assert _live(shared, list(rules), clock()) == _live(memory, list(rules), clock())
         memory.reset(["abuse\0ann"])
@@ -137,7 +139,7 @@ def test_whoever_has_struck_is_not_ordinary_until_it_is_forgotten(name: str) -> 
     assert [store.decide(plan).strike for _ in range(2)] == [0, 1]
     assert store.admit(asked) is None
     store.reset(["abuse\0ann"])
-    assert store.admit(asked) == store.decide(replace(plan, cost=0)).found
+    assert store.admit(asked) == (0, store.decide(replace(plan, cost=0)).found)
     store.close()
 
 

@@ -17,7 +17,7 @@ from typing import ClassVar
 from ... import engine
 from ...errors import ConfigurationError
 from ...escalation import AbuseState
-from ...plan import Asked, Found, Limit, Outcome, Plan, Rule, State
+from ...plan import Admitted, Asked, Limit, Outcome, Plan, Rule, State, binding
 from ...sliding_window import SlidingWindow
 from ...token_bucket import TokenBucket
 from ..base import Clock, Take
@@ -173,7 +173,7 @@ class SharedMemoryStore:
             self._announce()
         return outcome
 
-    def admit(self, asked: Asked) -> list[Found] | None:
+    def admit(self, asked: Asked) -> Admitted | None:
         """Charge an ordinary request: every limit admits it, every name is known, nothing is held against it.
 
         Nearly all requests are. Of any other nothing is written and nothing is said: `decide` it.
@@ -194,9 +194,10 @@ class SharedMemoryStore:
                 if self._words[COMMIT]:
                     self._table.journal.recover()
                 now = self._nanoseconds() // 1000
-                return charge_ordinary(self._table, rules, places, culprit, cost, now)
+                found = charge_ordinary(self._table, rules, places, culprit, cost, now)
             finally:
                 flock(lock.fd, UNLOCK)
+        return None if found is None else (binding(rules, found), found)
 
     def bind(self, rule: Rule) -> Take:
         """A function that decides one cost for one key of this rule: `decide` without the plan."""

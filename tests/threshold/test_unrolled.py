@@ -1,0 +1,133 @@
+"""Unrolled charges against the steps that they are written out from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from threshold import Ladder, MemoryStore, Policy, Rate, SlidingWindow, TokenBucket
+from threshold.plan import Found, Limit, Lineup, Rule, State, binding
+from threshold.stores import memory
+from threshold.stores.key_table import ScopeTable
+from threshold.stores.unrolled import unrolled
+from threshold.testing import ManualClock
+
+SECOND = 1_000_000
+periods = st.sampled_from([1_000, SECOND, 7_000_001, 60 * SECOND, 86_400 * SECOND])
+rates = st.builds(lambda limit, us: Rate(limit, per=Fraction(us, SECOND)), st.integers(1, 12), periods)
+buckets = st.builds(TokenBucket, rates, st.none() | st.integers(1, 20))
+windows = st.builds(SlidingWindow, rates, st.sampled_from([2, 3, 10, 60, 360]))
+limits = st.lists(buckets | windows, min_size=1, max_size=4)
+# How far to go, in 60ths of the first limit's window; how much to charge; whom.
+traces = st.lists(
+    st.tuples(
+        st.sampled_from([0, 0, 1, 1, 2, 5, 20, 59, 60, 61, 62, 200, -1, -70]),
+        st.sampled_from([0, 1, 1, 1, 1, 2, 3, 30]),
+        st.sampled_from(["ann", "ann", "ann", "bob"]),
+    ),
+    max_size=60,
+)
+
+
+def lined_up(limits: list[Limit]) -> tuple[list[Rule], list[ScopeTable]]:
+    rules = [Rule.of(f"limit {i}", "user", limit) for i, limit in enumerate(limits)]
+    return rules, [ScopeTable(rule.scope, rule.limit) for rule in rules]
+
+
+@settings(max_examples=400, deadline=None)
+@given(limits, traces)
+def test_charges_what_the_steps_would_charge_or_nothing(
+    limits: list[Limit], trace: list[tuple[int, int, str]]
+) -> None:
+    rules, tables = lined_up(limits)
+    tables[-1].spread(3)
+    charge = unrolled(rules, tables)
+    now = latest = 10**12
+    for sixtieths, cost, name in trace:
+        now += sixtieths * limits[0].window_us // 60
+        latest = max(now, latest)
+        before = [table.home(name).get(name) for table in tables]
+        meant = [rule.step(state, now, cost) for rule, state in zip(rules, before, strict=True)]
+        admitted = charge([name] * len(rules), cost, now, None)
+        after = [table.home(name).get(name) for table in tables]
+        if admitted is not None:
+            assert admitted == (binding(rules, meant), meant)
+            assert after == [answer[3] for answer in meant]
+            continue
+        assert after == before, "of what is not ordinary nothing is written"
+        refused = any(answer[0] for answer in meant)
+        assert refused or cost == 0 or None in before or now < latest
+        if not refused:
+            for table, answer in zip(tables, meant, strict=True):
+                table.home(name)[name] = answer[3]
+
+
+@dataclass(frozen=True)
+class Odd:
+    """A limit of somebody else's, without lines of its own: it admits nobody in even microseconds."""
+
+    limit: int = 10
+
+    def step(self, state: State, now: int, cost: int) -> Found:
+        return 1 - now % 2, 3, 5, (*state, cost)
+
+    def rests_at(self, state: State) -> int:
+        return 0
+
+
+def test_a_limit_without_lines_of_its_own_is_asked_by_its_step() -> None:
+    rules, tables = lined_up([TokenBucket("6/minute")])
+    odd = Odd()
+    rules.append(Rule("odd", "user", odd, "odd\0"))  # type: ignore[arg-type]
+    tables.append(ScopeTable("odd\0", odd))
+    charge = unrolled(rules, tables)
+    tables[0].home("ann")["ann"] = 0
+    tables[1].home("ann")["ann"] = ()
+    assert charge(["ann", "ann"], 2, 60, None) is None
+    assert charge(["ann", "ann"], 2, 61, None) == (1, [(0, 4, 20_000_000, 20_000_061), (0, 3, 5, (2,))])
+
+
+class Stricter(TokenBucket):
+    """A bucket that admits nobody in odd microseconds."""
+
+    def step(self, state: int | None, now: int, cost: int) -> tuple[int, int, int, int | None]:
+        return (1, 0, 1, state) if now % 2 else super().step(state, now, cost)
+
+
+def test_a_limit_that_steps_in_its_own_way_is_asked_by_that() -> None:
+    rules, tables = lined_up([Stricter("9/minute")])
+    charge = unrolled(rules, tables)
+    tables[0].home("ann")["ann"] = 0
+    assert charge(["ann"], 1, 61, None) is None
+    assert charge(["ann"], 1, 62, None) is not None
+
+
+def test_a_caller_with_a_record_is_not_ordinary() -> None:
+    rules, tables = lined_up([TokenBucket("9/minute")])
+    charge = unrolled(rules, tables)
+    tables[0].home("ann")["ann"] = 0
+    records = ScopeTable("abuse\0", Ladder.default())
+    records.home("u:ann")["u:ann"] = Ladder.default().strike(None, 0, SECOND)
+    for spread in (False, True):
+        if spread:
+            records.spread(5)
+        assert charge(["ann", "u:ann"], 1, 62, records) is None
+        assert charge(["ann", "u:bob"], 1, 62, records) is not None
+        assert charge(["ann"], 1, 62, None) is not None
+
+
+def test_a_store_writes_out_no_more_lineups_than_it_is_asked_about_and_forgets_the_oldest_policies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "_MOST_LINEUPS", 3)
+    store = MemoryStore(clock=ManualClock())
+    for i in range(10):
+        asked = Policy(user=f"{i + 2}/hour").asked(None, None, None, "ann", "GET", "/", 1)
+        assert asked is not None and isinstance(asked[0], Lineup)
+        answers = [store.admit(asked) for _ in range(2)]
+        assert answers == [None, None]
+        assert len(store._charges) <= 3
