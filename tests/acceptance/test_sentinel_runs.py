@@ -85,7 +85,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measured]:
     yield started
     for process, _ in started.values():
         if process.poll() is None:
-            process.kill()
+            process.terminate()  # it ends its servers
         process.communicate()
 
 
