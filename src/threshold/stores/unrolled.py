@@ -1,4 +1,4 @@
-"""Unrolled: the charge of an ordinary request, written out for the very limits that it meets.
+"""Unrolled: the code that charges an ordinary request, written out for the very limits that it meets.
 
 Nearly every request is ordinary: every name is known to the store, and every limit admits. A loop that asks
 one limit after the other then spends more on the loop than on the limits: on calls, on attributes, on tuples
@@ -17,7 +17,7 @@ from textwrap import dedent, indent
 from typing import cast
 
 from ..plan import Admitted, Limit, Rule
-from .base import shortcut
+from .base import Take, shortcut
 from .key_table import ScopeTable
 
 Charge = Callable[[Sequence[str], int, int, ScopeTable | None], Admitted | None]
@@ -53,6 +53,36 @@ _RULE = """\
 {charge}
     state{i} = state
     found{i} = 0, remaining, reset, state
+"""
+_TAKE = """\
+def take(name, cost):
+    try:
+        acquire()
+        now = nanoseconds() // 1000
+        home = table.only
+        if home is None:
+            home = table.shards[hash(name) % table.width]
+        state = before = home.get(name)
+        while state is not None and cost:  # once: to leave it is to ask `step`
+{charge}
+            home[name] = state
+            release()
+            return 0, remaining, reset, state
+        if before is None:
+            found = take_first(name, cost, now)
+        else:
+            found = step(before, now, cost)
+            home[name] = found[3]
+        release()
+    except BaseException:
+        try:
+            release()
+        except RuntimeError:
+            pass
+        raise
+    if before is None:
+        announce()
+    return found
 """
 _SHARE = """\
     share = remaining / {most}
@@ -94,6 +124,26 @@ def unrolled(rules: Sequence[Rule], tables: Sequence[ScopeTable]) -> Charge:
     source += f"    return binding, [{', '.join(f'found{i}' for i in numbers)}]\n"
     exec(compile(source, "<charge of an ordinary request>", "exec"), names)
     return cast(Charge, names["charge"])
+
+
+def unrolled_take(limit: Limit, table: ScopeTable, names: dict[str, object]) -> Take:
+    """Write the function that decides, under its lock, one cost for one name: refusals included.
+
+    A signal handler may raise after any call: so acquire() stands inside the try, and release() is the very
+    next call after an exception. The lock knows whether this thread holds it.
+
+    Args:
+        limit: what is asked.
+        table: where its states live.
+        names: `acquire` and `release` of the lock; `nanoseconds`, the clock; `take_first(name, cost, now)`
+            for a name without a state, and `announce()`, called after that without the lock.
+    """
+    lines, own = _ordinary(limit, 0)
+    lines = dedent(lines).strip("\n").replace("return None", "break")
+    source = _TAKE.format(charge=indent(lines, " " * 12))
+    names = {**names, **own, "step": limit.step, "table": table}
+    exec(compile(source, "<take>", "exec"), names)
+    return cast(Take, names["take"])
 
 
 def _ordinary(limit: Limit, i: int) -> tuple[str, dict[str, object]]:
