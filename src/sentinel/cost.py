@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sentinel.exit_codes import ExitCode
 from sentinel.overhead import ANSWERS, Answer, Overhead
+
+_ENOUGH = 0.25  # refused of what one caller asked: at that share more time gives refusals enough
+
+
+class Pressed(NamedTuple):
+    """Count what was asked in the name of the one caller who is kept over its limit, beside the measured."""
+
+    asked: int
+    refused: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,13 +25,14 @@ class Cost:
     """Hold what the limiter cost at one load: allowed and refused requests, as far as there were enough.
 
     rate: requests per second. failed: those left out for want of a usable answer. requests: all that were
-    measured.
+    measured. pressed: how the one caller was kept over its limit; None where nobody counted.
     """
 
     rate: float
     found: tuple[Overhead, ...]
     failed: int
     requests: int = 0
+    pressed: Pressed | None = None
 
 
 def worst(costs: Sequence[Cost]) -> tuple[Overhead, ...]:
@@ -32,24 +44,40 @@ def worst(costs: Sequence[Cost]) -> tuple[Overhead, ...]:
     return tuple(found.values())
 
 
-def missing(costs: Sequence[Cost]) -> dict[Answer, tuple[float, ...]]:
-    """Name the loads, in requests per second, at which one kind of answer was too rare to be measured."""
+def missing(costs: Sequence[Cost]) -> dict[Answer, tuple[Cost, ...]]:
+    """Name the loads at which one kind of answer was too rare to be measured."""
     found = {
-        answer: tuple(cost.rate for cost in costs if all(one.answer != answer for one in cost.found))
+        answer: tuple(cost for cost in costs if all(one.answer != answer for one in cost.found))
         for answer in ANSWERS
     }
-    return {answer: rates for answer, rates in found.items() if rates}
+    return {answer: loads for answer, loads in found.items() if loads}
 
 
-def missing_words(answer: Answer, rates: Sequence[float]) -> str:
+def missing_words(answer: Answer, loads: Sequence[Cost]) -> str:
     """Say what was not measured, and why.
 
-    >>> missing_words("refused", (200.0, 1_250.0))
-    'refused requests NOT MEASURED at 200, 1,250 requests/s: the limiter refused next to nothing'
+    >>> missing_words("allowed", (Cost(200.0, (), 0), Cost(1_250.0, (), 0)))
+    'allowed requests NOT MEASURED at 200, 1,250 requests/s: next to nothing was let through'
     """
-    why = "the limiter refused next to nothing" if answer == "refused" else "next to nothing was let through"
+    rates = ", ".join(f"{load.rate:,.0f}" for load in loads)
+    why = "next to nothing was let through" if answer == "allowed" else _too_few_refusals(loads)
+    return f"{answer} requests NOT MEASURED at {rates} requests/s: {why}"
+
+
+def _too_few_refusals(loads: Sequence[Cost]) -> str:
+    """Say what was done to be refused, what came of it, and what would help.
+
+    >>> _too_few_refusals([Cost(200.0, (), 0, pressed=Pressed(1_750, 70, 10.0))])
+    'of 175 requests/s in the name of one caller 4% were refused; choose a --path with a lower limit'
+    """
+    pressed = [load.pressed for load in loads if load.pressed is not None]
+    asked, seconds = sum(one.asked for one in pressed), sum(one.seconds for one in pressed)
+    if not asked or not seconds:
+        return "too few were refused"
+    share = sum(one.refused for one in pressed) / asked
+    remedy = "choose a --path with a lower limit" if share < _ENOUGH else "give it a longer --duration"
     return (
-        f"{answer} requests NOT MEASURED at {', '.join(f'{rate:,.0f}' for rate in rates)} requests/s: {why}"
+        f"of {asked / seconds:,.0f} requests/s in the name of one caller {share:.0%} were refused; {remedy}"
     )
 
 
@@ -77,7 +105,7 @@ def conclude(costs: Sequence[Cost], budget_us: float, *, stopped: bool = False) 
             ExitCode.VOID,
             f"VOID: too few requests were let through to tell ({failed} had no usable answer)",
         )
-    unknown = [missing_words(answer, rates) for answer, rates in missing(costs).items()]
+    unknown = [missing_words(answer, loads) for answer, loads in missing(costs).items()]
     if unknown:
         return ExitCode.VOID, f"VOID: {'; '.join(unknown)}; else within {budget}: {'; '.join(parts)}"
     return ExitCode.PASS, f"PASSED: within {budget}: {'; '.join(parts)}"

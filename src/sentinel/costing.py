@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sentinel.cost import Cost
+from sentinel.cost import Cost, Pressed
 from sentinel.drivers.driver import Driver, Request
 from sentinel.errors import ConfigurationError, check_range
 from sentinel.observations import Observation
@@ -32,7 +33,7 @@ HAMMER = "hammer"
 HAMMER_AT_MOST = 5_000
 REFUSED_ENOUGH = 20
 FEWEST_REQUESTS = 800  # a load: half with the limiter, half of those refused, and some to spare
-PRESSED_AT_MOST = 2_000.0  # requests per second in the name of the one who is over its limit
+PRESSED_AT_MOST = 2_000.0  # let through per second to the one who is to be over its limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,32 +137,40 @@ class _Experiment:
 
     async def at_each_load(self) -> Costs:
         settings = self._settings
-        rates = [settings.rate] if settings.rate is not None else await self._rates()
+        rates = await self._rates()
         costs: list[Cost] = []
         for number, rate in enumerate(rates, 1):
             if self._stop.is_set():
                 break
             self._progress(f"load {number} of {len(rates)}: {rate:,.0f} requests/s")
-            samples = await self._at(rate, settings.duration_s / len(rates), settings.seed + number)
+            samples, pressed = await self._at(rate, settings.duration_s / len(rates), settings.seed + number)
             if not self._stop.is_set():
                 found = overheads(samples, seed=settings.seed)
-                costs.append(Cost(rate, found, samples.failed, len(samples)))
+                costs.append(Cost(rate, found, samples.failed, len(samples), pressed))
         return Costs(tuple(costs), self._stop.is_set())
 
-    async def _at(self, rate: float, seconds: float, seed: int) -> Samples:
-        """Measure at one load, with the one caller kept over its limit."""
+    async def _at(self, rate: float, seconds: float, seed: int) -> tuple[Samples, Pressed]:
+        """Measure at one load, with the one caller kept over its limit; tell what that took, too."""
         await self._exhaust()
         others = [await self._limited(f"apart-{number}") for number in range(3)]
+        told: list[bool] = []
+
+        async def ask() -> Observation:
+            seen = await self._limited(HAMMER)
+            told.append(seen.admitted is False)
+            return seen
+
         pressure = press(
-            lambda: self._limited(HAMMER),
+            ask,
             self._wake,
             most=self._most_pressure,
             pulse=all(one.admitted is False for one in others),
         )
         pressing = asyncio.ensure_future(pressure)
         keys = [f"fresh-{number}" for number in range(FRESH_KEYS)]
+        begun_ns = time.monotonic_ns()
         try:
-            return await measure(
+            samples = await measure(
                 self._refused_or_fresh,
                 self._bare,
                 rate=rate,
@@ -174,6 +183,7 @@ class _Experiment:
         finally:
             pressing.cancel()
             await asyncio.wait({pressing})
+        return samples, Pressed(len(told), sum(told), (time.monotonic_ns() - begun_ns) / 1e9)
 
     async def _refused_or_fresh(self, key: str) -> Observation | None:
         seen = await self._limited(key)
@@ -181,14 +191,18 @@ class _Experiment:
 
     async def _rates(self) -> list[float]:
         """Choose loads well below what the target can do, so that no queue is measured."""
-        self._progress("looking how much the target bears")
+        settings = self._settings
+        if settings.rate is None:
+            self._progress("looking how much the target bears")
         numbers = itertools.count()
 
         async def fresh(_: str) -> Observation:
             return await self._limited(f"capacity-{next(numbers)}")
 
-        bears, settings = await capacity(fresh), self._settings
+        bears = await capacity(fresh)
         self._most_pressure = min(PRESSED_AT_MOST, max(50.0, bears / 4))
+        if settings.rate is not None:
+            return [settings.rate]
         three = loads(bears, most=settings.most)
         fewest = min(0.45 * bears, FEWEST_REQUESTS * settings.loads / settings.duration_s)
         return [max(50.0, fewest, rate) for rate in (three if settings.loads == 3 else three[1:2])]
@@ -198,6 +212,9 @@ class _Experiment:
         refused = 0
         for _ in range(HAMMER_AT_MOST // 16):
             seen = await asyncio.gather(*(self._limited(HAMMER) for _ in range(16)))
-            refused = refused + 16 if all(one.admitted is False for one in seen) else 0
+            most = (
+                sum(one.admitted is False for one in seen) > 8
+            )  # an answer takes time, which gives some back
+            refused = refused + 16 if most else 0
             if refused >= REFUSED_ENOUGH:
                 return

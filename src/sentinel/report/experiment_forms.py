@@ -72,9 +72,9 @@ def _result_cases(experiment: Experiment) -> tuple[Case, ...]:
             kind,
             f"{answer} requests are measured at every load",
             "skipped",
-            missing_words(answer, rates),
+            missing_words(answer, loads),
         )
-        for answer, rates in missing(costs).items()
+        for answer, loads in missing(costs).items()
     ]
     if experiment.exit_code is ExitCode.VOID and experiment.status == "complete":
         return (Case(kind, "is valid", "failed", experiment.sentence), *cases, *unknown)

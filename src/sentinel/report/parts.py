@@ -61,6 +61,7 @@ def costs_document(costs: Sequence[Cost], budget_us: float) -> JsonObject:
             "rate": cost.rate,
             "requests": cost.requests,
             "failed": cost.failed,
+            "pressed": None if cost.pressed is None else {**cost.pressed._asdict()},
             "overhead": [overhead_document(found, budget_us) for found in cost.found],
         }
         for cost in costs

@@ -7,7 +7,7 @@ from typing import Any
 
 from sentinel.audit import ActResult, AuditResult
 from sentinel.audit_plan import LeftOut
-from sentinel.cost import Cost
+from sentinel.cost import Cost, Pressed
 from sentinel.errors import RecordError
 from sentinel.experiment import Experiment
 from sentinel.findings import Accusation, Finding
@@ -77,7 +77,10 @@ def _finding(one: Any) -> Finding:
 
 def _cost(load: Any) -> Cost:
     found = tuple(_overhead(one) for one in load["overhead"])
-    return Cost(load["rate"], found, load["failed"], load["requests"])
+    pressed = load.get("pressed")
+    return Cost(
+        load["rate"], found, load["failed"], load["requests"], None if pressed is None else Pressed(**pressed)
+    )
 
 
 def _overhead(one: Any) -> Overhead:
