@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sentinel.exit_codes import ExitCode
-from sentinel.overhead import ANSWERS, Answer, Overhead
+from sentinel.overhead import ANSWERS, Answer, Overhead, State
 
 _ENOUGH = 0.25  # refused of what one caller asked: at that share more time gives refusals enough
 
@@ -35,11 +35,18 @@ class Cost:
     pressed: Pressed | None = None
 
 
-def worst(costs: Sequence[Cost]) -> tuple[Overhead, ...]:
-    """Give, for allowed and for refused requests, the load at which the evidence allows the most."""
+_BAD: dict[State, int] = {"within": 0, "undecided": 1, "exceeded": 2}
+
+
+def worst(costs: Sequence[Cost], budget_us: float) -> tuple[Overhead, ...]:
+    """Give, for allowed and for refused requests, the load that speaks against a budget most."""
     found: dict[str, Overhead] = {}
+
+    def against(entry: Overhead) -> tuple[int, float]:
+        return _BAD[entry.state(budget_us)], entry.upper_us
+
     for entry in (one for each in costs for one in each.found):
-        if entry.answer not in found or entry.upper_us > found[entry.answer].upper_us:
+        if entry.answer not in found or against(entry) > against(found[entry.answer]):
             found[entry.answer] = entry
     return tuple(found.values())
 
@@ -84,20 +91,23 @@ def _too_few_refusals(loads: Sequence[Cost]) -> str:
 def conclude(costs: Sequence[Cost], budget_us: float, *, stopped: bool = False) -> tuple[ExitCode, str]:
     """Conclude an experiment in one sentence.
 
-    What is not inside the budget fails. Nothing passes that was stopped, or where allowed or refused
-    requests were too few to tell at any load: it is VOID, and says how far the budget held.
+    What is shown to exceed the budget fails. Nothing passes that was stopped, or where an interval reaches
+    from inside the budget to beyond it, or where allowed or refused requests were too few to tell at any
+    load: it is VOID, and says how far the budget held.
     """
-    found = worst(costs)
+    found = worst(costs, budget_us)
+    states = {entry.state(budget_us) for entry in found}
     parts = [
         f"{entry.answer} {entry.median.value_us:+.0f} µs at the median, at worst {entry.upper_us:+.0f} µs"
         for entry in found
     ]
     budget = f"the budget of {budget_words(budget_us)}"
-    if not all(entry.within(budget_us) for entry in found):
+    if "exceeded" in states:
         early = ", on an experiment that was stopped early" if stopped else ""
         return ExitCode.CHECK_FAILED, f"FAILED: not within {budget}: {'; '.join(parts)}{early}"
     if stopped:
-        so_far = f"; so far within {budget}: {'; '.join(parts)}" if parts else ""
+        word = "too noisy to tell from" if "undecided" in states else "within"
+        so_far = f"; so far {word} {budget}: {'; '.join(parts)}" if parts else ""
         return ExitCode.VOID, f"PARTIAL, not judged: the experiment was stopped{so_far}"
     if not any(entry.answer == "allowed" for entry in found):
         failed = sum(entry.failed for entry in costs)
@@ -105,6 +115,10 @@ def conclude(costs: Sequence[Cost], budget_us: float, *, stopped: bool = False) 
             ExitCode.VOID,
             f"VOID: too few requests were let through to tell ({failed} had no usable answer)",
         )
+    if "undecided" in states:
+        unclear = [entry.verdict(budget_us) for entry in found if entry.state(budget_us) == "undecided"]
+        words = "; ".join(unclear)
+        return ExitCode.VOID, f"VOID: {words}; give it a longer --duration, or a quieter machine"
     unknown = [missing_words(answer, loads) for answer, loads in missing(costs).items()]
     if unknown:
         return ExitCode.VOID, f"VOID: {'; '.join(unknown)}; else within {budget}: {'; '.join(parts)}"

@@ -5,9 +5,10 @@ coin. Whatever else the machine does then hits both alike, and only the limiter 
 near each other in time share their luck, so the bootstrap resamples whole seconds, never single requests.
 
 Two figures are compared. The difference of medians says what a typical request pays, and a stall of the
-machine does not move it. The difference of means also sees a cost that falls on few requests. A verdict
-needs the upper end of both intervals inside the budget: noise widens them, so it can fail a good limiter
-but not pass a bad one.
+machine does not move it. The difference of means also sees a cost that falls on few requests. A
+budget is met when the upper ends of both intervals are inside it, and exceeded when one interval is beyond
+it, or is narrow and has its middle there. Anything else decides nothing: noise widens the intervals, so it
+neither passes a bad limiter nor fails a good one.
 
 The statistic is pure; sending is `overhead_run`'s business.
 """
@@ -26,12 +27,14 @@ from sentinel.errors import ConfigurationError, check_range
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Answer = Literal["allowed", "refused"]
+State = Literal["within", "exceeded", "undecided"]
 ANSWERS: tuple[Answer, ...] = ("allowed", "refused")
 
 CONFIDENCE = 0.99
 RESAMPLES = 2_000
 FEWEST_BLOCKS = 8  # below that, the spread of a second's luck is itself a guess
 FEWEST_SAMPLES = 100  # per arm
+NARROW = 0.2  # an interval no wider than this share of the budget is as exact as it needs to be
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,11 @@ class Difference:
     value_us: float
     low_us: float
     high_us: float
+
+    def exceeds(self, budget_us: float) -> bool:
+        """Tell whether it shows that a budget is exceeded: all of it, or its middle where it is narrow."""
+        narrow = self.high_us - self.low_us <= NARROW * budget_us
+        return (self.value_us if narrow else self.low_us) > budget_us
 
     def __str__(self) -> str:
         return f"{self.value_us:+.1f} µs [{self.low_us:+.1f}, {self.high_us:+.1f}]"
@@ -72,12 +80,26 @@ class Overhead:
         """Tell whether even the worst that the evidence allows is inside the budget."""
         return self.upper_us <= budget_us
 
+    def state(self, budget_us: float) -> State:
+        """Tell whether a budget is met or exceeded, or whether the evidence allows both.
+
+        >>> wide = Difference(5_804.0, -6_571.0, 18_179.0)
+        >>> Overhead("allowed", 400, 800, 8, 50.0, 40.0, wide, wide).state(5_000)
+        'undecided'
+        """
+        if self.within(budget_us):
+            return "within"
+        if self.median.exceeds(budget_us) or self.mean.exceeds(budget_us):
+            return "exceeded"
+        return "undecided"
+
     def verdict(self, budget_us: float) -> str:
         """Say it in one sentence."""
-        word = "within" if self.within(budget_us) else "NOT within"
+        words = {"within": "within", "exceeded": "NOT within", "undecided": "too noisy to tell from"}
         return (
             f"{self.answer} requests: {self.median} at the median, {self.mean} on average; "
-            f"{word} the budget of {budget_us / 1e3:g} ms ({self.on} against {self.off} requests)"
+            f"{words[self.state(budget_us)]} the budget of {budget_us / 1e3:g} ms "
+            f"({self.on} against {self.off} requests)"
         )
 
 

@@ -142,7 +142,7 @@ def test_the_overhead_is_within_its_budget_on_every_store_and_as_a_wsgi_app(
         assert one["median"]["low_us"] < max(DEAR_US, 3 * one["off_us"]), "it is proven to be dear"
 
 
-def test_a_budget_that_the_upper_end_exceeds_fails(measured: Measured) -> None:
+def test_a_budget_that_is_exceeded_fails(measured: Measured) -> None:
     process, folder = measured["too dear"]
     out, err = process.communicate(timeout=60)
     assert process.returncode == 2, out + err

@@ -134,8 +134,8 @@ def test_refused_requests_are_measured_at_loads_below_the_limit() -> None:
         assert conclude(costs, 1e6)[0] is ExitCode.PASS
 
 
-def one(answer: str, upper_us: float = 20.0) -> Overhead:
-    difference = Difference(10.0, 5.0, upper_us)
+def one(answer: str, upper_us: float = 20.0, lower_us: float = 5.0) -> Overhead:
+    difference = Difference((lower_us + upper_us) / 2, lower_us, upper_us)
     return Overhead(answer, 400, 800, 8, 50.0, 40.0, difference, difference)  # type: ignore[arg-type]
 
 
@@ -162,7 +162,7 @@ def test_what_was_not_measured_at_every_load_is_no_pass() -> None:
     code, sentence = conclude([Cost(200.0, both, 0), Cost(500.0, both[:1], 0)], 5_000.0)
     assert code is ExitCode.VOID and "refused requests NOT MEASURED at 500 requests/s" in sentence
     assert "within the budget of 5 ms" in sentence
-    code, sentence = conclude([Cost(200.0, (one("allowed", 9_000.0),), 0)], 5_000.0)
+    code, sentence = conclude([Cost(200.0, (one("allowed", 9_000.0, 5_001.0),), 0)], 5_000.0)
     assert code is ExitCode.CHECK_FAILED and sentence.startswith("FAILED: not within the budget of 5 ms")
 
 
@@ -172,5 +172,5 @@ def test_an_experiment_that_was_stopped_fails_for_what_it_found_and_passes_nothi
         "PARTIAL, not judged: the experiment was stopped; so far"
     )
     assert conclude([], 5_000.0, stopped=True)[0] is ExitCode.VOID
-    code, sentence = conclude([Cost(200.0, (one("allowed", 9_000.0),), 0)], 5_000.0, stopped=True)
+    code, sentence = conclude([Cost(200.0, (one("allowed", 9_000.0, 5_001.0),), 0)], 5_000.0, stopped=True)
     assert code is ExitCode.CHECK_FAILED and "stopped early" in sentence

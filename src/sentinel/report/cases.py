@@ -10,12 +10,15 @@ from sentinel.audit import AuditResult
 from sentinel.checks import State
 from sentinel.exit_codes import ExitCode
 from sentinel.overhead import Overhead
+from sentinel.overhead import State as CostState
 from sentinel.report.document import Report
 from sentinel.report.parts import promise_words
 from sentinel.verdict import stopped_words
 
 Status = Literal["passed", "failed", "skipped"]
 _CHECKS: dict[State, Status] = {"pass": "passed", "fail": "failed", "not judged": "skipped"}
+
+_COSTS: dict[CostState, Status] = {"within": "passed", "exceeded": "failed", "undecided": "skipped"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ def overhead_cases(found: Sequence[Overhead], budget_us: float) -> tuple[Case, .
         Case(
             "overhead",
             f"{entry.answer} requests cost at most {budget_us / 1e3:g} ms",
-            "passed" if entry.within(budget_us) else "failed",
+            _COSTS[entry.state(budget_us)],
             entry.verdict(budget_us),
         )
         for entry in found

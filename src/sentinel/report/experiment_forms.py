@@ -66,7 +66,7 @@ def _result_cases(experiment: Experiment) -> tuple[Case, ...]:
     if kind == "audit":
         return audit_cases(audit_of(experiment))
     costs, budget_us = costs_of(experiment)
-    cases = overhead_cases(worst(costs), budget_us)
+    cases = overhead_cases(worst(costs, budget_us), budget_us)
     unknown = [
         Case(
             kind,

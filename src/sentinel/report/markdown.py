@@ -9,7 +9,7 @@ from sentinel.checks import State
 from sentinel.figures import Figures, ms
 from sentinel.overhead import Overhead
 from sentinel.report.document import Report
-from sentinel.report.parts import promise_words
+from sentinel.report.parts import WITHIN, promise_words
 from sentinel.report.said import errors_said, said
 
 _MARKS = {"pass": "✅", "fail": "❌", "not judged": "⚪"}
@@ -136,7 +136,7 @@ def overhead_markdown(
             entry.median,
             entry.mean,
             f"{entry.upper_us:.1f} µs",
-            "–" if budget_us is None else "yes" if entry.within(budget_us) else "NO",
+            "–" if budget_us is None else WITHIN[entry.state(budget_us)],
             f"{entry.on}/{entry.off}",
         ]
         for entry in found

@@ -8,9 +8,11 @@ from sentinel.audit import AuditResult
 from sentinel.baseline import Comparison
 from sentinel.cost import Cost
 from sentinel.findings import Finding
-from sentinel.overhead import Overhead
+from sentinel.overhead import Overhead, State
 from sentinel.promise import Promise, Window
 from sentinel.run import Json, JsonObject
+
+WITHIN: dict[State, str] = {"within": "yes", "exceeded": "NO", "undecided": "unclear"}
 
 
 def comparison_document(comparison: Comparison) -> JsonObject:
@@ -51,6 +53,7 @@ def overhead_document(found: Overhead, budget_us: float | None) -> JsonObject:
         "mean": {"value_us": found.mean.value_us, "low_us": found.mean.low_us, "high_us": found.mean.high_us},
         "budget_us": budget_us,
         "within": None if budget_us is None else found.within(budget_us),
+        "state": None if budget_us is None else found.state(budget_us),
     }
 
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from html import escape
 
 from sentinel.audit import AuditResult
-from sentinel.overhead import Overhead
+from sentinel.overhead import Overhead, State
 from sentinel.report.markup import pill, section, table, text_cell
 from sentinel.report.parts import promise_words
 
 _ACTS = ("act", "requests", "admitted", "refused", "excess proven", "wrong refusals")
+_JUDGED: dict[State, bool | None] = {"within": True, "exceeded": False, "undecided": None}
 _COSTS = ("requests", "added at the median", "added on average", "at worst", "within budget", "on / off")
 
 
@@ -45,7 +46,7 @@ def overhead_section(found: Sequence[Overhead], budget_us: float | None, *, rate
             escape(str(entry.median)),
             escape(str(entry.mean)),
             f"{entry.upper_us:.1f} µs",
-            "–" if budget_us is None else pill(entry.within(budget_us)),
+            "–" if budget_us is None else pill(_JUDGED[entry.state(budget_us)]),
             f"{entry.on:,} / {entry.off:,}",
         ]
         for entry in found

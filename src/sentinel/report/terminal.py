@@ -17,7 +17,7 @@ from sentinel.figures import Figures, by_second, latency, ms
 from sentinel.overhead import Overhead
 from sentinel.report.document import Report
 from sentinel.report.layout import laid_out, listed
-from sentinel.report.parts import promise_words
+from sentinel.report.parts import WITHIN, promise_words
 from sentinel.report.restored import audit_of, costs_of
 from sentinel.report.said import errors_said, said
 
@@ -213,7 +213,7 @@ def _overhead(found: Sequence[Overhead], budget_us: float | None) -> Table:
             f"{entry.off_us:.0f}",
             *(f"{d.value_us:+.0f} [{d.low_us:+.0f}, {d.high_us:+.0f}]" for d in (entry.median, entry.mean)),
             f"{entry.upper_us:+.0f}",
-            "–" if budget_us is None else "yes" if entry.within(budget_us) else "NO",
+            "–" if budget_us is None else WITHIN[entry.state(budget_us)],
         )
         for entry in found
     ]
