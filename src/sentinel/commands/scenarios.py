@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import click
-from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from sentinel.catalog import SCENARIOS
 from sentinel.scenario import Scenario
@@ -14,15 +15,22 @@ from sentinel.scenario import Scenario
 @click.command()
 def scenarios() -> None:
     """List the scenarios that ship, with their load, their mix and what must hold."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
-    table.add_column("scenario", no_wrap=True, style="bold")
-    for title in ("what", "load", "mix", "must hold"):
-        table.add_column(title, overflow="fold")
+    console = Console()
     for scenario in SCENARIOS.values():
-        mix = ", ".join(f"{name} {weight:g}" for name, weight in scenario.mix.items())
-        checks = ", ".join(map(str, scenario.checks))
-        table.add_row(scenario.name, scenario.description, load_words(scenario), mix, checks)
-    Console().print(table)
+        console.print(Text(scenario.name, style="bold"))
+        console.print(Padding(Text(scenario.description), (0, 0, 0, 2)))
+        console.print(Padding(_facts(scenario), (0, 0, 1, 2)))
+
+
+def _facts(scenario: Scenario) -> Table:
+    """Lay out what is done and what must hold; no word is broken where the terminal has room for it."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    table.add_row("load", Text(load_words(scenario)))
+    table.add_row("mix", Text(", ".join(f"{name} {weight:g}" for name, weight in scenario.mix.items())))
+    table.add_row("must hold", Text(", ".join(map(str, scenario.checks))))
+    return table
 
 
 def load_words(scenario: Scenario) -> str:

@@ -11,6 +11,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+_READABLE = 8  # letters
+
 
 def laid_out(
     head: Sequence[str],
@@ -22,14 +24,22 @@ def laid_out(
 ) -> Table:
     """Lay out a table; the columns before `text` are words, those after it figures.
 
-    Where it is narrow the column `fold` takes several lines; a figure or a heading is never broken.
+    Where it is narrow the column `fold` takes several lines, but stays wide enough to be read; a figure or a
+    heading is never broken.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    kept = list(rows)
+    readable = min(_READABLE, max((len(row[fold]) for row in kept if 0 <= fold < len(row)), default=0))
     for number, title in enumerate(head):
         side: Literal["left", "right"] = "left" if number < text else "right"
         folds = number == fold
-        table.add_column(title, justify=side, overflow="fold" if folds else "ellipsis", no_wrap=not folds)
-    kept = list(rows)
+        table.add_column(
+            title,
+            justify=side,
+            overflow="fold" if folds else "ellipsis",
+            no_wrap=not folds,
+            min_width=readable if folds else None,
+        )
     for number, row in enumerate(kept):
         table.add_row(*map(Text, row), style="bold" if last_bold and number == len(kept) - 1 else None)
     return table

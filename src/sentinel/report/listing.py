@@ -33,15 +33,19 @@ def show_runs(console: Console, runs: Sequence[RunSummary]) -> None:
 
 def show_experiments(console: Console, experiments: Sequence[Experiment]) -> None:
     """Print a list of stored audits and overhead experiments, as given."""
-    rows = [
-        (
-            one.id,
-            one.target,
-            f"{one.requests:,}",
-            one.sentence.partition(":")[0].partition(" ")[0].lower() if one.result else one.status,
-            "–" if one.exit_code is None else str(int(one.exit_code)),
-        )
-        for one in experiments
-    ]
-    head = ("experiment", "of", "requests", "state", "exit")
-    console.print(laid_out(head, rows, text=2, fold=1))
+    columns: tuple[tuple[str, int, Callable[[Experiment], str]], ...] = (
+        ("experiment", 0, lambda one: one.id),
+        ("of", 60, lambda one: one.target),
+        ("requests", 76, lambda one: f"{one.requests:,}"),
+        ("state", 0, _state),
+        ("exit", 0, lambda one: "–" if one.exit_code is None else str(int(one.exit_code))),
+    )
+    shown = [column for column in columns if console.width >= column[1]]
+    rows = [[write(one) for _, _, write in shown] for one in experiments]
+    folds = sum(title == "of" for title, _, _ in shown)
+    console.print(laid_out([title for title, _, _ in shown], rows, text=1 + folds, fold=folds))
+
+
+def _state(one: Experiment) -> str:
+    """Give the first word of an experiment's verdict."""
+    return one.sentence.partition(":")[0].partition(" ")[0].rstrip(",").lower() if one.result else one.status

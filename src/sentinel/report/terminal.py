@@ -26,6 +26,7 @@ _MARKS = {"pass": "green", "fail": "bold red", "not judged": "yellow"}
 _WIDEST_SPARK = 60
 _ROOM_FOR_NAMES = 100
 _LONG_NAME = 16
+_NOTHING = -1  # no column
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -50,7 +51,7 @@ def show(console: Console, report: Report) -> None:
     if report.audit is not None:
         parts.append(_audit(report.audit))
     if report.overhead:
-        parts.append(_overhead(report.overhead, report.budget_us))
+        parts.append(_overhead(report.overhead, report.budget_us, narrow))
     if verdict.comparison is not None:
         parts.append(_comparison(verdict.comparison))
     if verdict.checks:
@@ -68,7 +69,7 @@ def show_audit(console: Console, result: AuditResult) -> None:
 
 def show_overhead(console: Console, found: Sequence[Overhead], budget_us: float | None) -> None:
     """Print an overhead experiment."""
-    console.print(_overhead(found, budget_us))
+    console.print(_overhead(found, budget_us, console.width < _ROOM_FOR_NAMES))
 
 
 def show_experiment(console: Console, experiment: Experiment) -> None:
@@ -82,7 +83,7 @@ def show_experiment(console: Console, experiment: Experiment) -> None:
         costs, budget_us = costs_of(experiment)
         for cost in costs:
             console.print(f"\nat {cost.rate:,.0f} requests/s, half of them past the limiter")
-            console.print(_overhead(cost.found, budget_us))
+            console.print(_overhead(cost.found, budget_us, console.width < _ROOM_FOR_NAMES))
     code = experiment.exit_code
     colour = "yellow" if code is None else _COLOURS.get(int(code), "red")
     console.print(Text(experiment.sentence, style=f"bold {colour}"))
@@ -205,19 +206,24 @@ def _audit(result: AuditResult) -> RenderableType:
     )
 
 
-def _overhead(found: Sequence[Overhead], budget_us: float | None) -> Table:
+def _overhead(found: Sequence[Overhead], budget_us: float | None, narrow: bool) -> Table:
+    """Lay out what the limiter added; where it is narrow, each interval below its figure."""
+    gap = "\n" if narrow else " "
     head = ("µs", "without", "added, median", "added, average", "at worst", "within")
     rows = [
         (
             entry.answer,
             f"{entry.off_us:.0f}",
-            *(f"{d.value_us:+.0f} [{d.low_us:+.0f}, {d.high_us:+.0f}]" for d in (entry.median, entry.mean)),
+            *(
+                f"{d.value_us:+.0f}{gap}[{d.low_us:+.0f}, {d.high_us:+.0f}]"
+                for d in (entry.median, entry.mean)
+            ),
             f"{entry.upper_us:+.0f}",
             "–" if budget_us is None else WITHIN[entry.state(budget_us)],
         )
         for entry in found
     ]
-    return laid_out(head, rows)
+    return laid_out(head, rows, fold=_NOTHING)
 
 
 def _comparison(comparison: Comparison) -> RenderableType:
