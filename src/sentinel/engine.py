@@ -187,7 +187,9 @@ class Engine:
             self._last_beat = (max(cpu - self._mark_cpu_ns, 0) / max(passed, 1), means[0], means[1])
             self._beat_number = max((now - self._start_ns) // NS - 1, self._beat_number + 1)
             self._mark_ns, self._mark_cpu_ns, self._samples = now, cpu, []
-        self._recorder.beat(max(self._beat_number, 0), *self._last_beat, self._counters())
+        self._recorder.beat(
+            max(self._beat_number, 0), *self._last_beat, self._counters(), self._sender.in_flight
+        )
 
     def _unsent(self) -> np.typing.NDArray[np.int64]:
         return np.array(self._agenda.unstarted() + self._sender.unsent(), np.int64)

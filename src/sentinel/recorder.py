@@ -56,8 +56,8 @@ class SecondReport:
     """Tell a listener what one second of the run brought.
 
     ticks and lag are what was *added*: rows for earlier seconds may follow in later reports, and all of them
-    merge. planned, sent, done: totals so far, per second. users, in_flight: means of the second. counters:
-    totals so far.
+    merge. planned, sent, done: totals so far, per second, of the requests that were answered. users,
+    in_flight: means of the second. counters: totals so far. under_way: sent and not answered at its end.
     """
 
     second: int
@@ -71,6 +71,7 @@ class SecondReport:
     users: float
     in_flight: float
     counters: Mapping[str, int]
+    under_way: int = 0
 
 
 class Listener(Protocol):
@@ -90,6 +91,7 @@ class _Beat:
     users: float
     in_flight: float
     counters: dict[str, int]
+    under_way: int
 
 
 @dataclass(slots=True)
@@ -162,12 +164,18 @@ class Recorder:
                 self._kept.append(block)
 
     def beat(
-        self, second: int, generator_cpu: float, users: float, in_flight: float, counters: dict[str, int]
+        self,
+        second: int,
+        generator_cpu: float,
+        users: float,
+        in_flight: float,
+        counters: dict[str, int],
+        under_way: int,
     ) -> None:
         """Hand a second that ended over to the thread."""
         self.take()
         blocks, self._blocks = self._blocks, []
-        self._queue.put(_Beat(second, blocks, generator_cpu, users, in_flight, counters))
+        self._queue.put(_Beat(second, blocks, generator_cpu, users, in_flight, counters, under_way))
 
     def finish(self, unsent: Ints) -> Totals:
         """Wait for the thread and give the totals, in which `unsent` instants count as planned.
@@ -259,6 +267,7 @@ class Recorder:
             beat.users,
             beat.in_flight,
             beat.counters,
+            beat.under_way,
         )
 
     def _per_second(self) -> tuple[dict[int, int], dict[int, int], dict[int, int]]:

@@ -29,7 +29,7 @@ class Progress:
         self._console = console
         self._phases: Sequence[Phase] = scenario.load.phases()
         self._length_s = scenario.load.duration_s
-        self._closed = scenario.model == "closed"
+        self._sent = 0
         self._begins_at = begins_at
         self._begun: float | None = None
         self._last = -1
@@ -72,13 +72,15 @@ class Progress:
         count = dict.fromkeys(("ok", "denied", "shed", "error"), 0)
         for tick in report.ticks:
             count[tick.outcome] += tick.count
-        planned = report.planned[second] if second < len(report.planned) else 0
+        # A request is recorded when it is answered; what was sent is known of all that were sent so far.
+        begun = sum(report.done) + report.under_way
+        sent, self._sent = begun - self._sent, begun
         answered = report.done[second] if second < len(report.done) else 0
         times = latency(report.ticks)
         slowest = f"max {ms(times.max / 1e6)} ms" if times.count else "no answers"
         median = f"p50 {ms(times.value_at(max(1, times.count // 2)) / 1e6)} ms, " if times.count else ""
         return (
-            f"{phase}: {planned:,} {'sent' if self._closed else 'planned'}, {answered:,} answered, "
+            f"{phase}: {sent:,} sent, {answered:,} answered, "
             f"{count['error'] + count['shed']} failed, {count['denied']} refused, {median}{slowest}"
             + (f", {report.in_flight:.0f} in flight" if report.in_flight >= 0.5 else "")
         )

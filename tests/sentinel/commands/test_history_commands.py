@@ -170,7 +170,7 @@ def test_two_segments_run_by_hand_and_merged_give_the_counts_of_one_run(
     for index, half in enumerate(halves):
         out, err = half.communicate(timeout=30)
         assert half.returncode in all_sent, err
-        assert "planned" in err, "the progress goes to stderr, the record to stdout"
+        assert " sent, " in err, "the progress goes to stderr, the record to stdout"
         (tmp_path / f"half-{index}.json").write_text("a line of a log\n" + out)
     said = sentinel("merge", "half-1.json", "half-0.json", "--json", "merged.json", "--record", "m.json")
     assert said.status in all_sent, said.out + said.err
