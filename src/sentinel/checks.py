@@ -2,14 +2,15 @@
 
 A percentile of few samples is not known, but often which side of an upper bound it is on. It is at most their
 maximum, so a bound that even the slowest keeps holds; and it is above the bound when so many samples are that
-chance explains it in fewer than one run of a hundred. The result says so in both cases.
+chance explains it in fewer than one run of a hundred. The result says so in both cases. A share that is to
+stay below a bound is not known of few requests either: what holds of them holds, and the result says so.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sentinel.chance import at_least
@@ -28,6 +29,7 @@ _HOLDS: Mapping[str, Callable[[float, float], bool]] = {
 }
 State = Literal["pass", "fail", "not judged"]
 BY_CHANCE = 0.01
+TOLD_BY = 3.0  # failures to be expected at the bound: none of so many happens by chance in 5 of 100 runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class CheckResult:
     """State one criterion, what was observed (in the criterion's unit; None if it cannot be known) and
     whether it holds.
 
-    `samples` is the number of requests it rests on.
+    `samples` is the number of requests it rests on; `few`: it holds of them, too few to tell more.
     """
 
     criterion: Criterion
@@ -43,6 +45,7 @@ class CheckResult:
     state: State
     samples: int
     detail: str
+    few: bool = False
 
     @property
     def passed(self) -> bool:
@@ -106,7 +109,12 @@ def _rate(criterion: Criterion, found: Figures) -> CheckResult:
         share, count = found.error_rate, found.counts["error"] + found.counts["shed"]
     else:
         share, count = found.denied_rate, found.counts["denied"]
-    return _judged(criterion, share, found.requests, f"{count} of {found.requests}, {share:.3%}")
+    result = _judged(criterion, share, found.requests, f"{count} of {found.requests}, {share:.3%}")
+    bounded = criterion.op in ("<", "<=") and criterion.value > 0
+    if result.passed and bounded and found.requests * criterion.value < TOLD_BY:
+        words = f"{result.detail}; too few requests to tell {criterion.value * 100:g} %"
+        return replace(result, detail=words, few=True)
+    return result
 
 
 def _concerns(criterion: Criterion, tick: Tick) -> bool:
@@ -134,7 +142,7 @@ def _few(criterion: Criterion, times: Histogram) -> CheckResult:
         if _HOLDS[criterion.op](times.max / 1e6, criterion.value):
             words = f"all {times.count} samples within {ms(times.max / 1e6)} ms"
             detail = f"{words}; too few to tell a {criterion.figure}"
-            return CheckResult(criterion, None, "pass", times.count, detail)
+            return CheckResult(criterion, None, "pass", times.count, detail, few=True)
         above = times.count_above(criterion.value * 1e6)
         if at_least(above, times.count, 1 - float(criterion.figure[1:]) / 100) < BY_CHANCE:
             words = f"{above} of {times.count} samples above {ms(criterion.value)} ms"

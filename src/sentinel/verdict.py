@@ -61,6 +61,9 @@ def conclude(
     if comparison is not None and comparison.state == "regression":
         return Verdict(ExitCode.REGRESSION, comparison.statement.capitalize(), results, comparison)
     sentence = f"PASSED: {_held(len(results) - len(unjudged))}"
+    few = [result for result in results if result.few]
+    if few:
+        sentence += f", as far as so few requests tell: {_named(few)}"
     if unjudged:
         sentence += f"; {len(unjudged)} more could not be judged: {_named(unjudged)}"
     after = f"; {comparison.statement}" if comparison is not None else ""

@@ -12,6 +12,7 @@ from sentinel.errors import ConfigurationError
 from sentinel.evidence import ExcessFound
 from sentinel.exit_codes import ExitCode
 from sentinel.run import Phase, RunRecord
+from sentinel.verdict import conclude
 
 Simulate = Callable[..., RunRecord]
 
@@ -118,6 +119,18 @@ def test_the_error_rate_counts_over_all_requests(run: RunRecord) -> None:
     result = judge(run, "error_rate < 5%")
     assert result.observed == counts["error"] / sum(counts.values())
     assert f"{counts['error']} of {sum(counts.values())}" in str(result)
+
+
+def test_a_share_of_few_requests_holds_of_those_and_says_that_they_do_not_tell_more(
+    simulate: Simulate,
+) -> None:
+    few = judge(simulate([20.0] * 10, errors=0.0), "error_rate < 1%")
+    assert few.passed and few.few and "too few requests to tell 1 %" in few.detail
+    assert judge(simulate([20.0] * 10, errors=0.0), "error_rate = 0%").few is False, "that is about these"
+    verdict = conclude(simulate([20.0] * 10, errors=0.0), [few])
+    assert verdict.passed and ", as far as so few requests tell: error_rate < 1 % (0 of" in verdict.sentence
+    assert judge(simulate([200.0] * 20, errors=0.0), "error_rate < 1%").few is False
+    assert judge(simulate([20.0] * 10, errors=0.0), "error_rate < 5%").few is False
 
 
 @pytest.mark.parametrize(
