@@ -63,7 +63,8 @@ def conclude(
     sentence = f"PASSED: {_held(len(results) - len(unjudged))}"
     few = [result for result in results if result.few]
     if few:
-        sentence += f", as far as so few requests tell: {_named(few)}"
+        of = f"{len(few)} of them " if len(results) > 1 else ""
+        sentence += f", {of}as far as so few requests tell"
     if unjudged:
         sentence += f"; {len(unjudged)} more could not be judged: {_named(unjudged)}"
     after = f"; {comparison.statement}" if comparison is not None else ""
