@@ -11,6 +11,8 @@ def main() -> None:
         from sentinel.commands import cli
         from sentinel.commands.encoding import speak_plainly
         from sentinel.commands.exits import invoke
+
+        speak_plainly()
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in ("sentinel", "threshold"):
             raise
@@ -22,7 +24,6 @@ def main() -> None:
     except KeyboardInterrupt:
         print("sentinel: stopped before it began", file=sys.stderr)
         raise SystemExit(130) from None
-    speak_plainly()
     raise SystemExit(invoke(cli, sys.argv[1:]))
 
 

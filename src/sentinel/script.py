@@ -109,7 +109,7 @@ class Line:
                 return DENIED, ""
             return ERROR, "refused (429), which this step does not allow"
         if status == 503 and 503 not in expect.status:
-            return SHED, ""
+            return SHED, "status 503, load was shed"
         problem = expect.judge(status, response.body)
         return (ERROR, problem) if problem else (OK, "")
 
