@@ -47,6 +47,8 @@ def conclude(
         reasons = "; ".join(record.void_reasons)
         open_results = tuple(map(_unjudged, results))
         sentence = f"VOID, this run proves nothing: {reasons}"
+        if record.status == "partial":
+            sentence += f"; {stopped_words(record)}"
         return Verdict(ExitCode.VOID, sentence, open_results, comparison)
     if record.status == "partial":
         return _partial(record, results, comparison)

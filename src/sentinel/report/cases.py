@@ -55,9 +55,11 @@ def _validity(report: Report) -> tuple[Case, ...]:
     undecided = verdict.exit_code is ExitCode.VOID and not record.void and record.status == "complete"
     reasons = "; ".join(record.void_reasons) or (verdict.sentence if undecided else "")
     valid = Case("run", "is valid", "failed" if reasons else "passed", reasons or "not void")
+    left = [note for note in report.analysis.notes if note.startswith("left behind")]
+    told = (Case("run", "removed what it created", "skipped", "; ".join(left)),) if left else ()
     if record.status == "partial":
-        return (valid, Case("run", "ran to its end", "failed", stopped_words(record)))
-    return (valid,)
+        return (valid, Case("run", "ran to its end", "failed", stopped_words(record)), *told)
+    return (valid, *told)
 
 
 def audit_cases(result: AuditResult) -> tuple[Case, ...]:

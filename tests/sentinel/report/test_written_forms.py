@@ -119,7 +119,10 @@ def test_what_was_not_judged_is_shown_so_in_every_form(bent_run: RunRecord) -> N
         assert "not judged" in text and "PARTIAL" in text and "stopped after 100 of 100 s" in text
         assert "3 of 4 things that the run created" in text and "lag: median" in text.replace("Lag", "lag")
     cases = {case.name: case.status for case in run_cases(report)}
-    assert cases == {"is valid": "passed", "ran to its end": "failed", "p95 < 9000 ms": "skipped"}
+    told = {"removed what it created": "skipped"}
+    assert cases == {"is valid": "passed", "ran to its end": "failed", "p95 < 9000 ms": "skipped", **told}
+    void = conclude(replace(partial, void_reasons=("lag p99 was 9 ms",)))
+    assert void.sentence.endswith("lag p99 was 9 ms; the run was stopped after 100 of 100 s")
     assert document(report)["checks"][0]["state"] == "not judged"  # type: ignore[index,call-overload]
 
 
@@ -127,6 +130,9 @@ def test_what_was_left_on_the_target_is_named_in_every_form(bent_run: RunRecord)
     named = ("DELETE /posts/7 answered 500", "DELETE /posts/8 answered \x1b[2J<b>")
     left = replace(bent_run, counters={"left_behind": 5, "cleaned": 1}, left_behind=named)
     report = Report.of(RunRecord.from_dict(left.to_dict()))
+    xml = junit(run_cases(report), suite="s")
+    skipped = list(ElementTree.fromstring(xml).iter("skipped"))
+    assert "left behind: DELETE /posts/7 answered 500" in skipped[0].get("message", "")
     for text in (printed(show, report, width=200), markdown(report), page(report)):
         assert "eft behind: DELETE /posts/7 answered 500" in text and "eft behind: 3 more" in text
         assert "\x1b" not in text
