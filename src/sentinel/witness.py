@@ -92,9 +92,9 @@ class Witness:
         """Raise ConfigurationError when anything was not to be believed, or nothing was told at all."""
         if self.refused:
             raise ConfigurationError(
-                f"not to be believed in {self.refused} of the answers: their {FIELD} field is not signed by this "
-                "witness secret on this boot of this machine, or lies outside its request; share the secret and "
-                "run both here"
+                f"not to be believed in {self.refused} of the answers: their {FIELD} field is not signed by "
+                "this witness secret on this boot of this machine, or lies outside its request; share the "
+                "secret and run both here"
             )
         if not self.narrowed:
             raise ConfigurationError(
