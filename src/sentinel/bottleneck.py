@@ -28,6 +28,7 @@ _CALM, _LOADED = (
     0.6,
     0.95,
 )  # of the knee's load: below the first it was felt nowhere, from the second on it was
+_GROWN = 1.2  # less is no suffering: the knee itself asks for as much
 _LOW, _HIGH = 0.25, 0.75
 _FEWEST_S = 3
 
@@ -69,8 +70,13 @@ def _server(record: RunRecord, bent: Knee) -> Bottleneck:
         if rates[0] and max(rates) < _CALM * bent.offered
     ]
     loaded = [s for s, rate in enumerate(record.planned) if rate >= _LOADED * bent.offered]
+    earlier = [second for second in calm if second < min(loaded, default=0)]
+    if (
+        len(earlier) >= _FEWEST_S
+    ):  # what comes after the load may still suffer from it, however little is planned
+        calm = earlier
     series, growth = _most_grown(record, set(calm), set(loaded))
-    suffers = f"; {series} suffers most, its p95 grew {growth:.1f}-fold" if series else ""
+    suffers = f"; {series} suffers most, its p95 grew {growth:.1f}-fold" if growth >= _GROWN else ""
     kind, text = _use(record, calm, loaded)
     return Bottleneck(kind, series, text + suffers)
 
