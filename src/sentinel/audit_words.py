@@ -145,6 +145,11 @@ def strength(
             lines.append(
                 f"over-admission: so would a rate {_at_least(slack * 100)}% too high through the longest act"
             )
+    if over.proven:
+        lines.append(
+            "over-admission: an app that lets requests through while its store is away or slow (fails open) "
+            "is found so too; its log tells, and a longer time for the store, or failing closed, rules it out"
+        )
     if wrong is None:
         lines.append("wrong refusals: not judged, other limits or penalties may have refused as well")
     elif wrong.blind is None:

@@ -91,6 +91,7 @@ def test_an_app_in_this_process_is_audited_key_by_key(sentinel: Sentinel, tmp_pa
         "audit", "--target", "audited_app:guarded", "--limit", "40/s", "--burst", "10", *words[4:]
     )
     assert said.status == 2 and "BROKEN" in said.out
+    assert "(fails open)" in " ".join(said.out.split()), "what else may have caused it is said"
     assert "no runs yet" in sentinel("history").out
 
 
