@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from contenders import MOST_KEYS, YEAR, Build, Contender, builders
 from sampling import Series, WorkloadError
@@ -29,11 +30,7 @@ def many_keys(size: int) -> list[Series]:
     """Admitted requests of 100,000 callers in random order, all of them seen before."""
     keys = [f"user-{i}" for i in range(MANY)]
     random.Random(3).shuffle(keys)
-    series = [_series(_sound(build), keys, size) for build in builders().values()]
-    for each in series:
-        each.batch(MANY)
-        each.done = MANY
-    return series
+    return [replace(_series(_sound(build), keys, size), first=MANY) for build in builders().values()]
 
 
 def new_keys(size: int) -> list[Series]:

@@ -62,6 +62,7 @@ class Series:
         check: given the number of operations run so far, raise WorkloadError if they were not what the
             series claims (admitted, refused, charged).
         size: operations per sample; half of them in a batch, half one by one.
+        first: operations to run before the first sample, such as everybody's first request.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Series:
     singles: Callable[[int], list[int]]
     check: Callable[[int], None]
     size: int
+    first: int = 0
     done: int = 0
     samples: list[Measured] = field(default_factory=list)
     dropped: int = 0
@@ -123,6 +125,9 @@ def interleave(series: Sequence[Series], rounds: int, seed: int = 1) -> int:
     order = random.Random(seed)
     gc.collect()
     gc.freeze()
+    for each in series:
+        each.batch(each.first)
+        each.done += each.first
     for each in series:  # warm up: caches, specialised bytecode, frequency
         each.sample()
     taken: dict[str, list[Measured]] = {each.name: [] for each in series}

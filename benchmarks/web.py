@@ -11,6 +11,7 @@ import io
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import cycle
 from typing import Any
@@ -26,7 +27,7 @@ _ADDRESS = "203.0.113.9"
 _BODY = b'{"id": 1}'
 CALLERS = 10_000
 MANY_CALLERS = f"threshold, whole policy, {CALLERS:,} users in turn"
-"""More than a policy remembers the plans of."""
+"""No two requests in a row find the same states."""
 _BANNING = Ladder([Rung(ban=86_400)])
 _FORGIVING = Ladder([Rung(forgive=True), Rung(cooldown=86_400)])
 """One request over the limit is let through; then the limit itself refuses, for one long episode."""
@@ -86,7 +87,7 @@ def starlette(size: int) -> list[Series]:
         series("floor, three fields", "floor", floors.asgi(app(), AMPLE, YEAR)),
         series("threshold, one limit", "ours", ours(single(AMPLE))),
         series("threshold, whole policy", "ours", ours(whole(), **who, user=_user)),
-        series(MANY_CALLERS, "ours", ours(whole(), **who, user=_users())),
+        replace(series(MANY_CALLERS, "ours", ours(whole(), **who, user=_users())), first=CALLERS),
         series("refused: floor", "floor", floors.asgi(app(), 1, YEAR), 1),
         series("refused: threshold, one limit", "ours", ours(single(1)), 1),
         series(
@@ -136,7 +137,7 @@ def flask(size: int) -> list[Series]:
         series("floor, three fields", "floor", floors.wsgi(app(), AMPLE, YEAR)),
         series("threshold, one limit", "ours", ours(single(AMPLE))),
         series("threshold, whole policy", "ours", ours(whole(), **who, user=_user)),
-        series(MANY_CALLERS, "ours", ours(whole(), **who, user=_users())),
+        replace(series(MANY_CALLERS, "ours", ours(whole(), **who, user=_users())), first=CALLERS),
         series("refused: floor", "floor", floors.wsgi(app(), 1, YEAR), 1),
         series("refused: threshold, one limit", "ours", ours(single(1)), 1),
         series(

@@ -67,8 +67,8 @@ class Words(Generic[T]):
         """Its value."""
         raise NotImplementedError
 
-    def standing(self, i: int, found: Sequence[Found], style: Style) -> list[tuple[T, T]]:
-        """The fields that say what the limits found, of which the limit `i` binds."""
+    def standing(self, i: int, remaining: int, reset_us: int, style: Style) -> list[tuple[T, T]]:
+        """The fields that say what the limit `i` found, which binds."""
         raise NotImplementedError
 
 
@@ -81,8 +81,7 @@ class Text(Words[str]):
     def value(self, text: str) -> str:
         return text
 
-    def standing(self, i: int, found: Sequence[Found], style: Style) -> list[tuple[str, str]]:
-        _, remaining, reset_us, _ = found[i]
+    def standing(self, i: int, remaining: int, reset_us: int, style: Style) -> list[tuple[str, str]]:
         left = f"{remaining}"
         fields = [
             *self.policy,
@@ -103,8 +102,7 @@ class Wire(Words[bytes]):
     def value(self, text: str) -> bytes:
         return text.encode()
 
-    def standing(self, i: int, found: Sequence[Found], style: Style) -> list[tuple[bytes, bytes]]:
-        _, remaining, reset_us, _ = found[i]
+    def standing(self, i: int, remaining: int, reset_us: int, style: Style) -> list[tuple[bytes, bytes]]:
         left = f"{remaining}"
         fields = [
             *self.policy,
@@ -183,7 +181,7 @@ def told(
     fields: list[tuple[T, T]] = []
     if style != "none":
         if found:
-            fields = words.standing(i, found, style)
+            fields = words.standing(i, found[i][1], found[i][2], style)
         elif style != "x":
             fields = words.policy.copy()
         if warned:

@@ -26,8 +26,8 @@ retry_us is 0 where it admits, NEVER where it never can, else microseconds; stat
 with (None from stores that keep it elsewhere)."""
 
 
-Admitted = tuple[int, Sequence[Found]]
-"""An admitted request: the index of the limit that binds (see `binding`), and what each limit said."""
+Admitted = tuple[int, int, int]
+"""An admitted request: (index of the limit that binds, what remains of it, its reset_us); see `binding`."""
 
 
 class Limit(Protocol):
@@ -35,8 +35,8 @@ class Limit(Protocol):
 
     One thing more may be offered, for speed: `ordinary(place)`, source code that does what `step` does for a
     state there is and a cost that is charged, and the objects it needs by name, each with `place` at the end.
-    The code finds `state`, `now` and `cost`; it leaves the new `state`, `remaining` and `reset` (as `Found`
-    has them), or returns None for `step` to be asked.
+    The code finds `state`, `now` and `cost`; it leaves the new `state`, what is `remaining`, and the instant
+    it `rests` at, or returns None for `step` to be asked.
     """
 
     @property

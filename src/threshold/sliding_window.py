@@ -139,19 +139,21 @@ class SlidingWindow:
             counted = youngest - empty
             if counted > {COUNT}:
                 return None
-            if state[1] < oldest:
-                state = live{place}(state, oldest) or (0,)
-            total = state[0] + cost
+            if size == 2 and counted >= 0:
+                total = state[0] + cost
+                state = total, youngest + cost
+            else:
+                if state[1] < oldest:
+                    state = live{place}(state, oldest) or (0,)
+                total = state[0] + cost
+                if counted < 0:
+                    state = (total, *state[1:], empty + cost)
+                else:
+                    state = (total, *state[1:-1], youngest + cost)
             remaining = {self.limit} - total
             if remaining < 0:
                 return None
-            if counted < 0:
-                state = (total, *state[1:], empty + cost)
-            elif size == 2:
-                state = total, youngest + cost
-            else:
-                state = (total, *state[1:-1], youngest + cost)
-            reset = expiry - now
+            rests = expiry
         """
         names = {
             f"places{place}": self._places,

@@ -137,7 +137,8 @@ class Threshold(_Front):
             or self._rehearsing
         ):
             return self._concluded(plan, outcome)
-        return binding(plan.rules, outcome.found), outcome.found
+        i = binding(plan.rules, outcome.found)
+        return i, outcome.found[i][1], outcome.found[i][2]
 
     def peek(self, caller: Caller) -> Verdict:
         """Say what `check` would decide now; nothing is charged, struck or announced.

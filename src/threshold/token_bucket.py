@@ -124,7 +124,7 @@ class TokenBucket:
             if left < 0:
                 return None
             remaining = left // {self.unit}
-            reset = {"state" if drain == 1 else f"-(-state // {drain})"} - now
+            rests = {"state" if drain == 1 else f"-(-state // {drain})"}
         """
         return source, {}
 

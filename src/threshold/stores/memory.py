@@ -20,7 +20,7 @@ from ..escalation import AbuseState
 from ..plan import Admitted, Asked, Found, Limit, Lineup, Outcome, Plan, Rule, State
 from .base import Clock, Take
 from .key_table import KeyTable, ScopeTable
-from .unrolled import Charge, unrolled, unrolled_take
+from .unrolled import Charge, T, unrolled, unrolled_found, unrolled_take
 
 DEFAULT_MAX_KEYS = 1_000_000
 _MOST_LINEUPS = 4096
@@ -76,7 +76,8 @@ class MemoryStore:
         self._nanoseconds = time.monotonic_ns if clock is monotonic_us else lambda: clock() * 1000
         self._table = KeyTable(max_keys)
         self._table_of = self._table.scopes.get
-        self._charges: dict[int, Charge] = {}  # by the id() of their rules
+        self._charges: dict[int, Charge[Admitted]] = {}  # by the id() of their rules
+        self._founds: dict[int, Charge[list[Found]]] = {}
         self._overflow: dict[str, State] = {}
         self._shared_at: int | None = None  # instant of the last charge to an overflow state
         self._news = 0
@@ -95,16 +96,18 @@ class MemoryStore:
     def decide(self, plan: Plan) -> Outcome:
         """Decide the plan in one atomic step (see `engine.decide`)."""
         rules = plan.rules
-        charge = self._charge_of(rules) if isinstance(rules, Lineup) and rules and not plan.peek else None
+        charge = None
+        if isinstance(rules, Lineup) and not plan.peek:
+            charge = self._founds.get(id(rules)) or self._write_out(rules, self._founds, unrolled_found)
         release = self._release
         try:  # see unrolled_take
             self._acquire()
             now = self._nanoseconds() // 1000
-            admitted = None
+            found = None
             if charge is not None:
-                admitted = charge(plan.names, plan.cost, now, self._table_of(plan.abuse_scope))
-            if admitted is not None:
-                outcome = Outcome(True, admitted[1], now)
+                found = charge(plan.names, plan.cost, now, self._table_of(plan.abuse_scope))
+            if found is not None:
+                outcome = Outcome(True, found, now)
             elif self._table.count + len(plan.names) <= self.max_keys:
                 outcome = self._decide_all(plan, now)
             else:
@@ -126,7 +129,7 @@ class MemoryStore:
         Nearly all requests are. Of any other nothing is written and nothing is said: `decide` it.
         """
         rules, names, cost, abuse_scope, _, _ = asked
-        charge = self._charges.get(id(rules)) or self._charge_of(rules)
+        charge = self._charges.get(id(rules)) or self._write_out(rules, self._charges, unrolled)
         release = self._release
         try:  # see unrolled_take
             self._acquire()
@@ -188,16 +191,18 @@ class MemoryStore:
             self._table.clear()
             self._overflow.clear()
 
-    def _charge_of(self, rules: Sequence[Rule]) -> Charge:
-        """The function that charges ordinary requests under these rules; a charge holds its rules alive."""
-        charge = self._charges.get(id(rules))
-        if charge is None:
-            with self._lock:
-                tables = [self._table.of(rule.scope, rule.limit) for rule in rules]
-            charge = unrolled(rules, tables)
-            if len(self._charges) >= _MOST_LINEUPS:
-                self._charges.clear()
-            self._charges[id(rules)] = charge
+    def _write_out(
+        self,
+        rules: Sequence[Rule],
+        known: dict[int, Charge[T]],
+        write: Callable[[Sequence[Rule], Sequence[ScopeTable]], Charge[T]],
+    ) -> Charge[T]:
+        """Write the function that charges ordinary requests under these rules; it keeps its rules alive."""
+        with self._lock:
+            tables = [self._table.of(rule.scope, rule.limit) for rule in rules]
+        if len(known) >= _MOST_LINEUPS:
+            known.clear()
+        charge = known[id(rules)] = write(rules, tables)
         return charge
 
     # What follows runs under the lock.

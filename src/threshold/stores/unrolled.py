@@ -14,13 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from textwrap import dedent, indent
-from typing import cast
+from typing import TypeVar, cast
 
-from ..plan import Admitted, Limit, Rule
+from ..plan import Admitted, Found, Limit, Rule
 from .base import Take, shortcut
 from .key_table import ScopeTable
 
-Charge = Callable[[Sequence[str], int, int, ScopeTable | None], Admitted | None]
+T = TypeVar("T")
+
+Charge = Callable[[Sequence[str], int, int, ScopeTable | None], T | None]
 """Charge to `names`, one under each rule, the `cost` at the instant `now`; or None.
 
 Where there is a table of abuse records, the name after the last rule's must not be in it.
@@ -28,51 +30,61 @@ Where there is a table of abuse records, the name after the last rule's must not
 Everything is written at the end, and no call stands between: a signal handler that raises finds either all
 or nothing charged."""
 
+# Names with an underscore are the frame's own; the limits' lines use others.
 _BEGIN = """\
 def charge(names, cost, now, records):
     if not cost:
         return None
     if records is not None:
-        who = names[{who}]
-        home = records.only
-        if home is None:
-            home = records.shards[hash(who) % records.width]
-        if home.get(who) is not None:
+        _who = names[{who}]
+        _home = records.only
+        if _home is None:
+            _home = records.shards[hash(_who) % records.width]
+        if _home.get(_who) is not None:
             return None
-    binding = 0
-    least = 2.0
+    {noting}
 """
 _RULE = """\
-    name{i} = names[{i}]
-    home{i} = table{i}.only
-    if home{i} is None:
-        home{i} = table{i}.shards[hash(name{i}) % table{i}.width]
-    state = home{i}.get(name{i})
+    _name{i} = names[{i}]
+    _home{i} = table{i}.only
+    if _home{i} is None:
+        _home{i} = table{i}.shards[hash(_name{i}) % table{i}.width]
+    state = _home{i}.get(_name{i})
     if state is None:
         return None
 {charge}
-    state{i} = state
-    found{i} = 0, remaining, reset, state
+    _state{i} = state
+"""
+_BINDING = """\
+    _share = remaining / {most}
+    if _share < _least:
+        _least = _share
+        _binding = {i}
+        _left = remaining
+        _end = rests
+"""
+_FOUND = """\
+    _found.append((0, remaining, rests - now, state))
 """
 _TAKE = """\
 def take(name, cost):
     try:
         acquire()
         now = nanoseconds() // 1000
-        home = table.only
-        if home is None:
-            home = table.shards[hash(name) % table.width]
-        state = before = home.get(name)
+        _home = table.only
+        if _home is None:
+            _home = table.shards[hash(name) % table.width]
+        state = _before = _home.get(name)
         while state is not None and cost:  # once: to leave it is to ask `step`
 {charge}
-            home[name] = state
+            _home[name] = state
             release()
-            return 0, remaining, reset, state
-        if before is None:
-            found = take_first(name, cost, now)
+            return 0, remaining, rests - now, state
+        if _before is None:
+            _found = take_first(name, cost, now)
         else:
-            found = step(before, now, cost)
-            home[name] = found[3]
+            _found = step(_before, now, cost)
+            _home[name] = _found[3]
         release()
     except BaseException:
         try:
@@ -80,19 +92,13 @@ def take(name, cost):
         except RuntimeError:
             pass
         raise
-    if before is None:
+    if _before is None:
         announce()
-    return found
-"""
-_SHARE = """\
-    share = remaining / {most}
-    if share < least:
-        least = share
-        binding = {i}
+    return _found
 """
 
 
-def unrolled(rules: Sequence[Rule], tables: Sequence[ScopeTable]) -> Charge:
+def unrolled(rules: Sequence[Rule], tables: Sequence[ScopeTable]) -> Charge[Admitted]:
     """Write the function that charges ordinary requests under these rules, and compile it: about 1 ms.
 
     Args:
@@ -107,23 +113,33 @@ def unrolled(rules: Sequence[Rule], tables: Sequence[ScopeTable]) -> Charge:
     True
     >>> table.home("ada")["ada"] = 1_200_000_000
     >>> charge(["ada"], 1, 0, None)
-    (0, [(0, 1, 2400000000, 2400000000)])
+    (0, 1, 2400000000)
     """
-    numbers = range(len(rules))
+    return cast(
+        "Charge[Admitted]", _charge(rules, tables, "_least = 2.0", _BINDING, "_binding, _left, _end - now")
+    )
+
+
+def unrolled_found(rules: Sequence[Rule], tables: Sequence[ScopeTable]) -> Charge[list[Found]]:
+    """`unrolled`, for those who want to know what each of the limits said."""
+    return cast("Charge[list[Found]]", _charge(rules, tables, "_found = []", _FOUND, "_found"))
+
+
+def _charge(
+    rules: Sequence[Rule], tables: Sequence[ScopeTable], begin: str, note: str, answer: str
+) -> object:
+    """A charge that notes down something about each limit, and answers something of that."""
     # The rules as well: who finds this function by their id() can be sure that they are still alive.
     names: dict[str, object] = {"rules": rules}
-    source = _BEGIN.format(who=len(rules))
-    for i, rule, table in zip(numbers, rules, tables, strict=True):
-        names[f"table{i}"] = table
+    source = _BEGIN.format(who=len(rules), noting=begin)
+    for i, (rule, table) in enumerate(zip(rules, tables, strict=True)):
         lines, own = _ordinary(rule.limit, i)
-        names |= own
+        names |= own | {f"table{i}": table}
         source += _RULE.format(i=i, charge=indent(dedent(lines).strip("\n"), "    "))
-        if len(rules) > 1:
-            source += _SHARE.format(i=i, most=rule.most or 1)
-    source += "".join(f"    home{i}[name{i}] = state{i}\n" for i in numbers)
-    source += f"    return binding, [{', '.join(f'found{i}' for i in numbers)}]\n"
-    exec(compile(source, "<charge of an ordinary request>", "exec"), names)
-    return cast(Charge, names["charge"])
+        source += note.format(i=i, most=rule.most or 1)
+    source += "".join(f"    _home{i}[_name{i}] = _state{i}\n" for i in range(len(rules)))
+    exec(compile(f"{source}    return {answer}\n", "<charge of an ordinary request>", "exec"), names)
+    return names["charge"]
 
 
 def unrolled_take(limit: Limit, table: ScopeTable, names: dict[str, object]) -> Take:
@@ -155,5 +171,6 @@ def _ordinary(limit: Limit, i: int) -> tuple[str, dict[str, object]]:
         retry, remaining, reset, state = step{i}(state, now, cost)
         if retry:
             return None
+        rests = now + reset
     """
     return lines, {f"step{i}": limit.step}

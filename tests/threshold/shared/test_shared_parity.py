@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from threshold import Ladder, MemoryStore, Rung, SlidingWindow, TokenBucket
-from threshold.plan import Limit, Outcome, Plan, Rule, State, binding
+from threshold.plan import Limit, Plan, Rule, State, binding
 from threshold.stores.shared import SharedMemoryStore
 from threshold.testing import ManualClock
 
@@ -71,12 +71,11 @@ def test_says_what_the_store_in_memory_says_over_random_plans(name: str, start: 
                 before = _live(store, rules, clock())
                 admitted = store.admit((chosen, plan.names, cost, plan.abuse_scope, ladder, who))
                 if admitted is not None:
-                    binds, found = admitted
-                    assert binds == binding(chosen, found)
                     ordinary += 1
                     twin = memory.decide(plan)
                     assert (twin.allowed, twin.strike, twin.shadowed) == (True, 0, False)
-                    assert [answer[:3] for answer in found] == [answer[:3] for answer in twin.found]
+                    i = binding(chosen, twin.found)
+                    assert admitted == (i, twin.found[i][1], twin.found[i][2])
                     charged.append((plan, twin.at))
                     assert _live(store, rules, clock()) == _live(memory, rules, clock())
                     continue
@@ -120,8 +119,12 @@ def test_requests_that_a_caller_repeats_are_ordinary_ones(name: str, limit: Limi
         if twin.allowed and i > 1:
             assert admitted is not None
             quick += 1
-        outcome = shared.decide(plan) if admitted is None else Outcome(True, admitted[1], clock())
-        assert [answer[:3] for answer in outcome.found] == [answer[:3] for answer in twin.found]
+        if admitted is None:
+            answers = [answer[:3] for answer in shared.decide(plan).found]
+            assert answers == [answer[:3] for answer in twin.found]
+        else:
+            i = binding(chosen, twin.found)
+            assert admitted == (i, twin.found[i][1], twin.found[i][2])
         assert _live(shared, list(rules), clock()) == _live(memory, list(rules), clock())
         memory.reset(["abuse\0ann"])
         shared.reset(["abuse\0ann"])
@@ -139,7 +142,7 @@ def test_whoever_has_struck_is_not_ordinary_until_it_is_forgotten(name: str) -> 
     assert [store.decide(plan).strike for _ in range(2)] == [0, 1]
     assert store.admit(asked) is None
     store.reset(["abuse\0ann"])
-    assert store.admit(asked) == (0, store.decide(replace(plan, cost=0)).found)
+    assert store.admit(asked) == (0, *store.decide(replace(plan, cost=0)).found[0][1:3])
     store.close()
 
 

@@ -197,7 +197,10 @@ class SharedMemoryStore:
                 found = charge_ordinary(self._table, rules, places, culprit, cost, now)
             finally:
                 flock(lock.fd, UNLOCK)
-        return None if found is None else (binding(rules, found), found)
+        if found is None:
+            return None
+        i = binding(rules, found)
+        return i, found[i][1], found[i][2]
 
     def bind(self, rule: Rule) -> Take:
         """A function that decides one cost for one key of this rule: `decide` without the plan."""
