@@ -24,10 +24,8 @@ BUSY_CORE = 0.9
 IDLE_CORE = 0.25
 BUSY_PROCESS = 0.8  # of a core: one that computes all the time, less what others take from it
 BUSY_SELF = 0.6  # of the generator's core: an app that is called in its process computes on it
-_CALM, _LOADED = (
-    0.6,
-    0.95,
-)  # of the knee's load: below the first it was felt nowhere, from the second on it was
+# Of the knee's load: below the first it was felt nowhere, from the second on it was.
+_CALM, _LOADED = 0.6, 0.95
 _GROWN = 1.2  # less is no suffering: the knee itself asks for as much
 _LOW, _HIGH = 0.25, 0.75
 _FEWEST_S = 3
@@ -71,10 +69,8 @@ def _server(record: RunRecord, bent: Knee) -> Bottleneck:
     ]
     loaded = [s for s, rate in enumerate(record.planned) if rate >= _LOADED * bent.offered]
     earlier = [second for second in calm if second < min(loaded, default=0)]
-    if (
-        len(earlier) >= _FEWEST_S
-    ):  # what comes after the load may still suffer from it, however little is planned
-        calm = earlier
+    if len(earlier) >= _FEWEST_S:
+        calm = earlier  # what comes after the load may still suffer from it, however little is planned
     series, growth = _most_grown(record, set(calm), set(loaded))
     suffers = f"; {series} suffers most, its p95 grew {growth:.1f}-fold" if growth >= _GROWN else ""
     kind, text = _use(record, calm, loaded)

@@ -24,8 +24,8 @@ async def app(scope, receive, send):
 def test_what_is_sent_is_told_in_the_second_in_which_it_is_sent(
     sentinel: Callable[..., Any], tmp_path: Path
 ) -> None:
-    (tmp_path / "slow_app.py").write_text(SLOW)
-    said = sentinel("run", written(tmp_path), "--target", "slow_app:app", "--no-save")
+    (tmp_path / "late_app.py").write_text(SLOW)
+    said = sentinel("run", written(tmp_path), "--target", "late_app:app", "--no-save")
     told = said.out + said.err
     (first,) = re.findall(r"^ +1 s  steady: (\d+) sent, 0 answered", told, re.MULTILINE)
     assert 50 < int(first) <= 100, told
