@@ -15,6 +15,15 @@ from sentinel.target import HttpTarget
 
 HERE = Path(__file__).parent
 Serve = Callable[..., HttpTarget]
+AWAKE = """
+import os, sys
+os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+os.sched_setaffinity(0, {int(sys.argv[1])})
+parent = os.getppid()
+while os.getppid() == parent:
+    for _ in range(1_000_000):
+        pass
+"""
 
 
 @contextmanager
@@ -57,18 +66,27 @@ def serve() -> Iterator[Serve]:
 
 @pytest.fixture
 def serve_apart() -> Iterator[Serve]:
-    """Start servers that keep to one core; there is another for the generator.
+    """Start servers that keep to one core, and keep the generator, in this process, to the others.
 
-    Left alone, the system at times puts both on one, and then each waits for the other. The generator is left
-    free: its loop is not to wait for its own recorder either.
+    Left alone, the system at times puts both on one, and then each waits for the other. And a core without
+    work sleeps, which on a virtual machine means that it is given away: to wake up takes as long as the host
+    pleases, up to milliseconds. So each core is kept awake, by a process that runs when nothing else would.
     """
     if not hasattr(os, "sched_setaffinity"):
         pytest.skip("this system does not let a process choose its core")
     cores = os.sched_getaffinity(0)
     if len(cores) < 2:
         pytest.skip("needs one core for the generator and one for the server")
-    with serving(max(cores)) as start:
-        yield start
+    idle = [subprocess.Popen([sys.executable, "-c", AWAKE, str(core)]) for core in cores]
+    os.sched_setaffinity(0, cores - {max(cores)})
+    try:
+        with serving(max(cores)) as start:
+            yield start
+    finally:
+        os.sched_setaffinity(0, cores)
+        for process in idle:
+            process.kill()
+            process.wait(10)
 
 
 @pytest.fixture(scope="module")
