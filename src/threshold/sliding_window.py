@@ -128,39 +128,38 @@ class SlidingWindow:
             return 0, left, expiry - now, (total, youngest + cost)
         return 0, left, expiry - now, (total, *live[1:-1], youngest + cost)
 
-    def ordinary(self, place: str) -> tuple[str, dict[str, object]]:
+    def ordinary(self) -> tuple[str, str, dict[str, object]]:
         """`step` for a charge that fits, as source code (see `threshold.stores.unrolled`)."""
-        source = f"""
-            begin, end, empty, oldest, expiry = places{place}[0]
+        k = f"{self.rate.period_us}_{self.precision}"  # windows that are alike share their sub-windows
+        shared = f"""
+            begin, end, empty{k}, oldest{k}, expiry{k} = places{k}[0]
             if not begin <= now < end:
-                _, _, empty, oldest, expiry = find_place{place}(now)
+                _, _, empty{k}, oldest{k}, expiry{k} = find_place{k}(now)
+        """
+        source = f"""
             size = len(state)
             youngest = state[size - 1]
-            counted = youngest - empty
+            counted = youngest - empty{k}
             if counted > {COUNT}:
                 return None
             if size == 2 and counted >= 0:
                 total = state[0] + cost
                 state = total, youngest + cost
             else:
-                if state[1] < oldest:
-                    state = live{place}(state, oldest) or (0,)
+                if state[1] < oldest{k}:
+                    state = live{k}(state, oldest{k}) or (0,)
                 total = state[0] + cost
                 if counted < 0:
-                    state = (total, *state[1:], empty + cost)
+                    state = (total, *state[1:], empty{k} + cost)
                 else:
                     state = (total, *state[1:-1], youngest + cost)
             remaining = {self.limit} - total
             if remaining < 0:
                 return None
-            rests = expiry
+            rests = expiry{k}
         """
-        names = {
-            f"places{place}": self._places,
-            f"find_place{place}": self._place,
-            f"live{place}": self._live,
-        }
-        return source, names
+        names = {f"places{k}": self._places, f"find_place{k}": self._place, f"live{k}": self._live}
+        return shared, source, names
 
     def refund(self, state: Ring | None, now: int, cost: int, at: int) -> Ring | None:
         """Give back a charge of `cost` made at the instant `at`, while its sub-window still counts.

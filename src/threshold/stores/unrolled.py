@@ -132,10 +132,13 @@ def _charge(
     # The rules as well: who finds this function by their id() can be sure that they are still alive.
     names: dict[str, object] = {"rules": rules}
     source = _BEGIN.format(who=len(rules), noting=begin)
+    said: set[str] = set()
     for i, (rule, table) in enumerate(zip(rules, tables, strict=True)):
-        lines, own = _ordinary(rule.limit, i)
+        shared, lines, own = _ordinary(rule.limit, i)
         names |= own | {f"table{i}": table}
-        source += _RULE.format(i=i, charge=indent(dedent(lines).strip("\n"), "    "))
+        charge = _lines(lines, 4) if shared in said else _lines(shared, 4) + "\n" + _lines(lines, 4)
+        said.add(shared)
+        source += _RULE.format(i=i, charge=charge)
         source += note.format(i=i, most=rule.most or 1)
     source += "".join(f"    _home{i}[_name{i}] = _state{i}\n" for i in range(len(rules)))
     exec(compile(f"{source}    return {answer}\n", "<charge of an ordinary request>", "exec"), names)
@@ -154,23 +157,28 @@ def unrolled_take(limit: Limit, table: ScopeTable, names: dict[str, object]) -> 
         names: `acquire` and `release` of the lock; `nanoseconds`, the clock; `take_first(name, cost, now)`
             for a name without a state, and `announce()`, called after that without the lock.
     """
-    lines, own = _ordinary(limit, 0)
-    lines = dedent(lines).strip("\n").replace("return None", "break")
-    source = _TAKE.format(charge=indent(lines, " " * 12))
+    shared, lines, own = _ordinary(limit, 0)
+    charge = _lines(shared, 12) + "\n" + _lines(lines, 12)
+    source = _TAKE.format(charge=charge.replace("return None", "break"))
     names = {**names, **own, "step": limit.step, "table": table}
     exec(compile(source, "<take>", "exec"), names)
     return cast(Take, names["take"])
 
 
-def _ordinary(limit: Limit, i: int) -> tuple[str, dict[str, object]]:
+def _lines(source: str, spaces: int) -> str:
+    """Source code, moved to where it is to stand."""
+    return indent(dedent(source).strip("\n"), " " * spaces)
+
+
+def _ordinary(limit: Limit, i: int) -> tuple[str, str, dict[str, object]]:
     """A limit's own lines, or a call of its `step` where it has none that stand for it."""
     own = shortcut(limit, "ordinary", "step")
     if own is not None:
-        return cast("tuple[str, dict[str, object]]", own(str(i)))
+        return cast("tuple[str, str, dict[str, object]]", own())
     lines = f"""
         retry, remaining, reset, state = step{i}(state, now, cost)
         if retry:
             return None
         rests = now + reset
     """
-    return lines, {f"step{i}": limit.step}
+    return "", lines, {f"step{i}": limit.step}
