@@ -41,10 +41,8 @@ class Column:
     rules: Rules
     edge: bool
     tenant: bool
-    user: bool
-    endpoint: bool
-    personal: bool
-    """Whether it takes to know who the caller is: by user, or by address."""
+    personal: int
+    """Rules, the last ones, that count the caller: by user, or by address."""
 
 
 @dataclass(slots=True)
@@ -142,9 +140,7 @@ class Layers:
             Rules(rules),
             edge is not None,
             tenant is not None,
-            user is not None,
-            endpoint is not None,
-            user is not None or endpoint is not None,
+            (user is not None) + (endpoint is not None),
         )
 
     def _meant(self, tenant: str | None, tier: str | None) -> str | None:

@@ -165,8 +165,11 @@ class Policy:
         Raises:
             TypeError, ValueError: for a cost that is no whole number of requests, 0 or more.
         """
+        cost = caller.cost
+        if type(cost) is not int or cost < 0:
+            raise _bad_cost(cost)
         asked = self.asked(
-            caller.address, caller.tenant, caller.tier, caller.user, caller.method, caller.path, caller.cost
+            caller.address, caller.tenant, caller.tier, caller.user, caller.method, caller.path, cost
         )
         return None if asked is None else Plan(*asked)
 
@@ -180,9 +183,10 @@ class Policy:
         path: str,
         cost: int,
     ) -> Asked | None:
-        """What `plan` plans, from the fields of a caller: spares a `Caller`, and mostly a `Plan`."""
-        if type(cost) is not int or cost < 0:
-            raise _bad_cost(cost)
+        """What `plan` plans, from the fields of a caller: spares a `Caller`, and mostly a `Plan`.
+
+        The cost is taken as it is: whoever asks has checked it.
+        """
         if self._exempt and (user in self._allow_users or self._allow.holds(address or "")):
             return None
         layers = self._layers
@@ -211,10 +215,7 @@ class Policy:
         names = [address] if column.edge else []
         if column.tenant:
             names.append(f"{tenant}")  # as in `who`: text and nothing but text, whatever class it is of
-        if column.user:
-            names.append(who)
-        if column.endpoint:
-            names.append(who)
+        names += [who] * column.personal
         if not names:
             return None
         if ladder is None:

@@ -153,12 +153,12 @@ class ThresholdMiddleware:
             fields: Headers = []
             if asked is not None:
                 said = self._admit(asked)
-                if isinstance(said, Verdict):
-                    verdict = said
-                    fields = said.headers
-                else:
+                if type(said) is tuple:
                     rules: Rules = asked[0]  # type: ignore[assignment]  # a policy asks with Rules
                     fields = rules.text.standing(*said, self._style)
+                else:
+                    verdict = cast(Verdict, said)
+                    fields = verdict.headers
         except Exception:
             self._trouble()
             method, path = environ.get("REQUEST_METHOD", "GET"), environ.get("PATH_INFO", "")

@@ -72,6 +72,12 @@ class UnixConnection(HTTPConnection):
         self.sock.connect(self._path)
 
 
+def listens(path: str) -> bool:
+    """Whether somebody accepts connections there: between bind() and listen() a socket only exists."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
+        return trial.connect_ex(path) == 0
+
+
 @contextmanager
 def gunicorn(source: str, directory: Path, *arguments: str, **environment: str) -> Iterator[str]:
     """Serve `app` of a Python source with gunicorn on a unix socket of its own; yield the socket's path.
@@ -88,7 +94,7 @@ def gunicorn(source: str, directory: Path, *arguments: str, **environment: str) 
         told = {**os.environ, **environment}
         process = subprocess.Popen(command, cwd=directory, env=told, stdout=output, stderr=output)
     try:
-        until(lambda: process.poll() is not None or Path(path).exists())
+        until(lambda: process.poll() is not None or listens(path))
         connection = UnixConnection(path)
         connection.request("GET", "/token")
         assert connection.getresponse().read().decode() == token, log.read_text()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
@@ -114,7 +115,7 @@ class RedisLine:
             if task is not None and task is not asyncio.current_task():
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
-        await self._disconnect()
+        await self._disconnect(nowait=False)
 
     def _enter(self) -> None:
         if not self.circuit.closed:
@@ -312,9 +313,11 @@ class RedisLine:
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
 
-    async def _disconnect(self) -> None:
+    async def _disconnect(self, *, nowait: bool = True) -> None:
         connection, self._connection = self._connection, None
         self._barrier = None
         self._wake_writer()
         if connection is not None:
-            await connection.disconnect(nowait=True)
+            with suppress(TimeoutError):  # TLS takes leave of the server, which may be gone
+                async with asyncio.timeout(self._budget):
+                    await connection.disconnect(nowait=nowait)
