@@ -51,7 +51,6 @@ MOST_POLICY_US = 15.0
 LEAST_PER_SECOND = 150_000
 
 Call = Callable[[], object]
-Fields = tuple[str | None, str | None, str | None, str | None, str, str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +193,7 @@ def whole_policy(batch: int, rounds: int) -> list[Pair]:
             batch,
             rounds,
         )
-        fields = (caller.address, caller.tenant, caller.tier, caller.user, caller.method, caller.path, 1)
-        asks = [_ask(guard, fields) for guard in guards]
+        asks = [_ask(guard, caller) for guard in guards]
         asked = compare("as the middlewares ask, the whole policy", *asks, batch, rounds)
         if not all(guard.check(caller).allowed for guard in guards) or any(
             isinstance(ask(), Verdict) for ask in asks
@@ -204,12 +202,13 @@ def whole_policy(batch: int, rounds: int) -> list[Pair]:
     return [decide, check, asked]
 
 
-def _ask(guard: Threshold, fields: Fields) -> Call:
+def _ask(guard: Threshold, caller: Caller) -> Call:
     """One request as a middleware asks about it: no caller, and a plan only where one is needed."""
+    target = guard.policy.target(caller.method, caller.path)
 
     def ask() -> object:
-        asked = guard.policy.asked(*fields)
-        return None if asked is None else guard.admit(asked)
+        asked = guard.policy.asked(caller.address, caller.tenant, caller.tier, caller.user, target, 1)
+        return None if asked is None else guard.admit(asked) or guard.judge(asked)
 
     return ask
 

@@ -22,6 +22,7 @@ from .http.protocols import ASGIApp, Receive, Scope, Send
 from .http.repeats import Repeats, Timed
 from .http.waiting import Waiting
 from .http.websocket_messages import TRY_AGAIN_LATER, LimitedSocket, MessageLimit
+from .layers import Target, remembered
 from .plan import Plan
 from .policy import Policy
 from .stores.base import AsyncStore, Store
@@ -78,11 +79,12 @@ class ThresholdMiddleware:
         "_decide",
         "_delays",
         "_header",
-        "_identified",
+        "_judge",
         "_messages",
         "_on_refused",
         "_repeats",
         "_style",
+        "_targets",
         "_tenant",
         "_tier",
         "_trouble",
@@ -119,8 +121,10 @@ class ThresholdMiddleware:
         """The front end asked for each request; unban callers here."""
         local = self.threshold if isinstance(self.threshold, Threshold) else self.threshold.local
         self._ask = self.threshold.policy.asked
-        self._admit = None if local is None else local.admit
+        self._admit = self.threshold.admit
+        self._judge = None if local is None else local.judge  # None: the store is awaited
         self._style = self.threshold.policy.headers
+        self._targets = remembered(self._target)
         self._decide = cast(AsyncThreshold, self.threshold).decide
         store = self.threshold.store
         self._repeats = Repeats(store) if isinstance(store, Timed) and on_refused is None else None
@@ -129,7 +133,6 @@ class ThresholdMiddleware:
         self._tier = tier
         self._cost = 1 if callable(cost) else cost
         self._cost_of = cost if callable(cost) else None
-        self._identified = not (tenant is user is tier is self._cost_of is None)
         self._address = ClientAddress(trusted_proxies, trusted_hops, client_header)
         self._header = None if self._address.header is None else self._address.header.encode()
         self._on_refused = on_refused
@@ -154,8 +157,18 @@ class ThresholdMiddleware:
             return
         tenant = tier = user = None
         cost = self._cost
-        if self._identified:
-            tenant, tier, user, cost = await self._identify(scope)
+        # What the app's own functions raise is not ours to hide. Written out: one more coroutine would show.
+        if self._tenant is not None:
+            found = self._tenant(scope)
+            tenant = found if type(found) is str else await _settled(found)
+        if self._tier is not None and tenant:
+            found = self._tier(scope)
+            tier = found if type(found) is str else await _settled(found)
+        if self._user is not None:
+            found = self._user(scope)
+            user = found if type(found) is str else await _settled(found)
+        if self._cost_of is not None:
+            cost = shell.charged(self._cost_of(scope))
         again = None
         try:
             client = scope.get("client")
@@ -164,10 +177,10 @@ class ThresholdMiddleware:
                 address = self._address.find(address, _joined(scope, self._header))
             path = scope["path"]
             root = scope.get("root_path")
-            if root or path[:1] != "/":
+            if root:
                 path = routed(path, root)
             method = scope["method"] if kind == "http" else "GET"
-            asked = self._ask(address, tenant, tier, user, method, path, cost)
+            asked = self._ask(address, tenant, tier, user, self._targets[method, path], cost)
             repeats = self._repeats if kind == "http" and method != "HEAD" else None
             if repeats is not None and asked is not None:
                 generation = repeats.store.generation
@@ -176,13 +189,16 @@ class ThresholdMiddleware:
             verdict: Verdict | None = None
             fields: list[Field] = []
             if again is None and asked is not None:
-                said = await self._decide(Plan(*asked)) if self._admit is None else self._admit(asked)
+                said = self._admit(asked)
+                if said is None:
+                    said = await self._decide(Plan(*asked)) if self._judge is None else self._judge(asked)
                 if isinstance(said, Verdict):
                     verdict = said
                     fields = said.wire
                 else:
                     rules: Rules = asked[0]  # type: ignore[assignment]  # a policy asks with Rules
-                    fields = rules.wire.standing(*said, self._style)
+                    binding, remaining, reset_us = said
+                    fields = rules.wire.standing(binding, remaining, reset_us, self._style)
                 # A verdict on other rules than were asked is not the store's: it was away.
                 if verdict is not None and repeats is not None and verdict.rules is asked[0]:
                     if verdict.outcome.strike:
@@ -210,22 +226,9 @@ class ThresholdMiddleware:
         else:
             await self.app(scope, receive, send)
 
-    async def _identify(self, scope: Scope) -> tuple[str | None, str | None, str | None, int]:
-        """Ask the app for tenant, tier, user and cost; what its functions raise is not ours to hide."""
-        tenant = tier = user = None
-        cost = self._cost
-        if self._tenant is not None:
-            found = self._tenant(scope)
-            tenant = found if type(found) is str else await _settled(found)
-        if self._tier is not None and tenant:
-            found = self._tier(scope)
-            tier = found if type(found) is str else await _settled(found)
-        if self._user is not None:
-            found = self._user(scope)
-            user = found if type(found) is str else await _settled(found)
-        if self._cost_of is not None:
-            cost = shell.charged(self._cost_of(scope))
-        return tenant, tier, user, cost
+    def _target(self, method: str, path: str) -> Target:
+        """What the policy says about an endpoint; behind a mount point, the path is below it already."""
+        return self.threshold.policy.target(method, routed(path, None))
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, key: str) -> None:
         """Let the app answer; the policy's header fields are added by `send`."""

@@ -3,8 +3,9 @@
 A pattern is "[METHODS ]/path": methods joined by "|", or "*", or none for all. In the path, `{name}` stands
 for one segment, and `*` as the last segment for any number of them, none included.
 
-Matching looks at the decoded path with duplicate slashes collapsed and the trailing slash ignored; HEAD
-counts as GET. Static segments win over `{name}`, and `{name}` over `*`, whatever the order of writing.
+Matching looks at the decoded path with duplicate slashes collapsed, and without the trailing slash or a
+newline at the end; HEAD counts as GET. Static segments win over `{name}`, and `{name}` over `*`, whatever
+the order of writing.
 """
 
 from __future__ import annotations
@@ -26,9 +27,13 @@ _SLASHES = re.compile("//+")
 def normalized(path: str) -> str:
     """The path as patterns see it.
 
-    >>> normalized("//api/posts/"), normalized("/")
-    ('/api/posts', '/')
+    One newline at the end is ignored: so do the routers that match with a regular expression ending in "$".
+
+    >>> normalized("//api/posts/"), normalized("/"), normalized("/auth/login\\n")
+    ('/api/posts', '/', '/auth/login')
     """
+    if path[-1:] == "\n":
+        path = path[:-1]
     if "//" in path:
         path = _SLASHES.sub("/", path)
     if path[-1:] == "/" and len(path) > 1:

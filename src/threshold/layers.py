@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import NamedTuple
 
 from .endpoints import Endpoints, decoded, normalized
 from .errors import ConfigurationError
 from .headers import Rules
+from .memo import Memo
 from .plan import Layer, Limit, OnStoreError, Rule
 from .tiers import Category, LimitLike, Tiers, as_limit
 
@@ -21,7 +21,7 @@ Table = LimitLike | Mapping[str, LimitLike]
 
 LAYERS: tuple[Layer, ...] = ("edge", "tenant", "user", "endpoint")
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-LONGEST_REMEMBERED_PATH = 512
+_LONGEST_REMEMBERED_PATH = 512
 _MOST_REMEMBERED_PATHS = 4096
 
 
@@ -91,8 +91,8 @@ class Layers:
         self._endpoints, _ = self._table("endpoints", "endpoint", endpoints)
         self._closed = Endpoints("fail_closed", ((pattern, True) for pattern in texts("fail_closed", closed)))
         self._targets: dict[tuple[object, ...], Target] = {}
-        self.remembered: Callable[[str, str], Target] = lru_cache(_MOST_REMEMBERED_PATHS)(self.compiled)
-        """`compiled`, for paths short enough to remember."""
+        self.targets = remembered(self.compiled)
+        """`compiled`, by method and path."""
 
     @property
     def listed(self) -> list[Listed]:
@@ -210,6 +210,15 @@ class Layers:
         asked = [rule for rule in (target.edge, target.user, target.endpoint) if rule is not None]
         tenant = self._tiers is not None and self._modes["tenant"] == "deny"
         return target.closed or tenant or any(rule.on_store_error == "deny" for rule in asked)
+
+
+def remembered(target: Callable[[str, str], Target]) -> Memo[tuple[str, str], Target]:
+    """What a function says of a method and a path, remembered for paths that are not too long."""
+    return Memo(
+        lambda key: target(*key),
+        _MOST_REMEMBERED_PATHS,
+        worth=lambda key: len(key[1]) <= _LONGEST_REMEMBERED_PATH,
+    )
 
 
 def texts(name: str, values: Iterable[str]) -> list[str]:

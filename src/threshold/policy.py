@@ -7,14 +7,14 @@ functions around the one call to a store. A policy never changes: build another 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Literal, get_args
 
 from . import addresses
 from .errors import ConfigurationError
 from .escalation import Ladder
 from .headers import STYLES, Rules, Style
-from .layers import LAYERS, LONGEST_REMEMBERED_PATH, Layers, Listed, Table, texts
+from .layers import LAYERS, Layers, Listed, Table, Target, texts
+from .memo import Memo
 from .plan import Asked, Layer, Limit, OnStoreError, Outcome, Plan
 from .rate import SECOND
 from .tiers import LimitLike, Tiers, as_limit
@@ -103,8 +103,8 @@ class Policy:
             raise ConfigurationError("ipv6_prefix", ipv6_prefix, "give a number of bits, 32 to 128")
         self.ipv6_prefix = ipv6_prefix
         self.tiers = _tiers(tenant)
-        self._counted = lru_cache(_MOST_REMEMBERED_ADDRESSES)(
-            partial(addresses.group, ipv6_prefix=ipv6_prefix)
+        self._counted: Memo[str | None, str | None] = Memo(
+            lambda address: addresses.group(address, ipv6_prefix), _MOST_REMEMBERED_ADDRESSES
         )
         self._allow = addresses.Networks("allow", allow)
         self._allow_users = frozenset(texts("allow_users", allow_users))
@@ -168,9 +168,8 @@ class Policy:
         cost = caller.cost
         if type(cost) is not int or cost < 0:
             raise _bad_cost(cost)
-        asked = self.asked(
-            caller.address, caller.tenant, caller.tier, caller.user, caller.method, caller.path, cost
-        )
+        target = self._layers.targets[caller.method, caller.path]
+        asked = self.asked(caller.address, caller.tenant, caller.tier, caller.user, target, cost)
         return None if asked is None else Plan(*asked)
 
     def asked(
@@ -179,31 +178,29 @@ class Policy:
         tenant: str | None,
         tier: str | None,
         user: str | None,
-        method: str,
-        path: str,
+        target: Target,
         cost: int,
     ) -> Asked | None:
         """What `plan` plans, from the fields of a caller: spares a `Caller`, and mostly a `Plan`.
 
-        The cost is taken as it is: whoever asks has checked it.
+        Args:
+            target: what `target` says of the request's method and path.
+            cost: taken as it is: whoever asks has checked it.
         """
         if self._exempt and (user in self._allow_users or self._allow.holds(address or "")):
             return None
-        layers = self._layers
-        find = layers.remembered if len(path) <= LONGEST_REMEMBERED_PATH else layers.compiled
-        target = find(method, path)
         column = target.columns.get(tier) if tenant else target.untenanted
         if column is None:
-            column = layers.column(target, tenant, tier)
+            column = self._layers.column(target, tenant, tier)
         ladder = self.ladder
-        found = self._counted(address)
+        found = self._counted[address]
         if found is not None:
             address = found
         elif self.missing_address == "share":
             address = _NO_ADDRESS
         else:
             address = ""
-            column = layers.column_nowhere(target, tenant, tier, not user)
+            column = self._layers.column_nowhere(target, tenant, tier, not user)
         if user:
             who = f"u{len(tenant)}:{tenant}:{user}" if tenant else f"u:{user}"
         else:
@@ -222,6 +219,10 @@ class Policy:
             return column.rules, names, cost, None, None, tenant or who
         names.append(who)
         return column.rules, names, cost, self._abuse_scope, ladder, tenant or who
+
+    def target(self, method: str, path: str) -> Target:
+        """What the policy says about an endpoint: worked out anew, to be remembered by whoever asks often."""
+        return self._layers.compiled(method, path)
 
     def fails_closed(self, method: str, path: str) -> bool:
         """Whether a request that cannot be decided must not pass."""
@@ -255,7 +256,7 @@ class Policy:
         """
         if user:
             return self._abuse_scope + (f"u{len(tenant)}:{tenant}:{user}" if tenant else f"u:{user}")
-        name = self._counted(address)
+        name = self._counted[address]
         if name is None:
             raise ConfigurationError("address", address, "name a user, or an address such as 203.0.113.9")
         return self._abuse_scope + (f"a{len(tenant)}:{tenant}:{name}" if tenant else f"a:{name}")

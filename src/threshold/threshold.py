@@ -6,13 +6,13 @@ that one call, so that the two differ by a single `await`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from .errors import ConfigurationError, StoreUnavailable
 from .headers import Rules
-from .plan import Admitted, Asked, Outcome, Plan, binding
+from .plan import Admitted, Asked, Outcome, Plan, Rule, binding
 from .policy import Policy
 from .stores.base import AsyncStore, Store, shortcut
 from .stores.memory import MemoryStore
@@ -41,6 +41,7 @@ class _Front:
 
         self._announce = Announcer(policy.name, policy.dry_run, hooks, reveal=reveal)
         self._local: MemoryStore | None = None
+        self._locals: dict[int, tuple[Sequence[Rule], list[int], Rules]] = {}
         self._passed = passed(policy.headers)
         self._rehearsing = policy.dry_run
 
@@ -60,19 +61,28 @@ class _Front:
             if self.policy.dry_run:
                 return self._passed
             return shut(self.policy.headers)
-        local = [i for i, rule in enumerate(rules) if rule.on_store_error == "local"]
+        local, kept_rules = self._decided_here(rules)
         if not local:
             return self._passed
         if self._local is None:
             self._local = MemoryStore(max_keys=_LOCAL_KEYS)
         # What follows the names of the rules is the name of the abuse record.
         names = [*(plan.names[i] for i in local), *plan.names[len(rules) :]]
-        kept = replace(plan, rules=Rules([rules[i] for i in local]), names=names)
+        kept = replace(plan, rules=kept_rules, names=names)
         outcome = self._local.decide(kept)
         verdict = self.policy.conclude(kept, outcome)
         if outcome.strike or outcome.overflowed or not outcome.allowed:
             self._announce.outcome(kept, outcome, verdict)
         return verdict
+
+    def _decided_here(self, rules: Sequence[Rule]) -> tuple[list[int], Rules]:
+        """Which of the rules the local store decides; lined up once, as a store writes out every line-up."""
+        known = self._locals.get(id(rules))
+        if known is None:
+            local = [i for i, rule in enumerate(rules) if rule.on_store_error == "local"]
+            known = rules, local, Rules([rules[i] for i in local])  # the first so that its id() stays its own
+            self._locals[id(rules)] = known
+        return known[1:]
 
 
 class Threshold(_Front):
@@ -100,9 +110,16 @@ class Threshold(_Front):
         if getattr(store, "asynchronous", False):
             raise ConfigurationError("store", store, "this store is awaited: use AsyncThreshold")
         self.store = store
-        self._admit: Callable[[Asked], Admitted | None] | None = None
-        if not policy.dry_run:
-            self._admit = shortcut(store, "admit")
+        self._quick: Callable[[Asked], Admitted | None] = shortcut(store, "admit") or _nothing
+        self.admit: Callable[[Asked], Admitted | Verdict | None] = self._admit
+        """The quick way for shells: what the limits said of an ordinary admitted request; else None, mostly.
+
+        Of what is None here, nothing was charged and nothing is known: ask `judge`.
+        """
+        if policy.dry_run:
+            self.admit = _nothing
+        elif isinstance(store, MemoryStore):  # it is never away
+            self.admit = self._quick
 
     def check(self, caller: Caller) -> Verdict:
         """Decide one request, and charge it if every limit admits it."""
@@ -117,17 +134,22 @@ class Threshold(_Front):
             return self._without_store(plan, error)
         return self._concluded(plan, outcome)
 
-    def admit(self, asked: Asked) -> Admitted | Verdict:
-        """The quick way for shells: what the limits said of an ordinary admitted request, or a verdict."""
+    def _admit(self, asked: Asked) -> Admitted | Verdict | None:
+        """`admit`, for a store that can be away."""
+        if self._announce.store_is_away:
+            return None
         try:
-            if self._admit is not None and not self._announce.store_is_away:
-                admitted = self._admit(asked)
-                if admitted is not None:
-                    return admitted
-            plan = Plan(*asked)
-            outcome = self.store.decide(plan)
+            return self._quick(asked)
         except StoreUnavailable as error:
             return self._without_store(Plan(*asked), error)
+
+    def judge(self, asked: Asked) -> Admitted | Verdict:
+        """What a shell asks when `admit` said nothing: the same of an admitted request, or a verdict."""
+        plan = Plan(*asked)
+        try:
+            outcome = self.store.decide(plan)
+        except StoreUnavailable as error:
+            return self._without_store(plan, error)
         if (
             not outcome.allowed
             or outcome.strike
@@ -173,6 +195,10 @@ class Threshold(_Front):
         self.store.close()
 
 
+def _nothing(asked: Asked) -> None:
+    """The quick way where there is none."""
+
+
 class AsyncThreshold(_Front):
     """`Threshold` for asyncio: the same, awaited. Takes asynchronous stores and those in memory.
 
@@ -200,6 +226,8 @@ class AsyncThreshold(_Front):
         if not getattr(store, "asynchronous", False):
             self.local = Threshold(policy, cast(Store, store), hooks=hooks, reveal=reveal)
             self._announce = self.local._announce
+        self.admit = _nothing if self.local is None else self.local.admit
+        """The quick way for shells (see `Threshold.admit`)."""
 
     async def check(self, caller: Caller) -> Verdict:
         """Decide one request, and charge it if every limit admits it."""

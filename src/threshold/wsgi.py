@@ -19,6 +19,7 @@ from .http.delays import Delays, quarter
 from .http.identity import Cached, Identify, check_function, named
 from .http.protocols import Environ, Headers, StartResponse, WSGIApp
 from .http.wsgi_fields import announcing
+from .layers import Target, remembered
 from .policy import Policy
 from .stores.base import Store
 from .threshold import AsyncThreshold, Threshold
@@ -71,10 +72,11 @@ class ThresholdMiddleware:
         "_cost_of",
         "_delays",
         "_header",
-        "_identified",
+        "_judge",
         "_on_refused",
         "_sleep",
         "_style",
+        "_targets",
         "_tenant",
         "_tier",
         "_trouble",
@@ -112,13 +114,14 @@ class ThresholdMiddleware:
         """The front end asked for each request; unban callers here."""
         self._ask = self.threshold.policy.asked
         self._admit = self.threshold.admit
+        self._judge = self.threshold.judge
+        self._targets = remembered(self._target)
         self._style = self.threshold.policy.headers
         self._tenant = tenant
         self._user = user
         self._tier = tier
         self._cost = 1 if callable(cost) else cost
         self._cost_of = cost if callable(cost) else None
-        self._identified = not (tenant is user is tier is self._cost_of is None)
         self._address = ClientAddress(trusted_proxies, trusted_hops, client_header)
         header = self._address.header
         self._header = None if header is None else f"HTTP_{header.upper().replace('-', '_')}"
@@ -137,25 +140,34 @@ class ThresholdMiddleware:
         """Serve one request."""
         tenant = tier = user = None
         cost = self._cost
-        if self._identified:
-            tenant, tier, user, cost = self._identify(environ)
+        # What the app's own functions raise is not ours to hide. Written out: one more call would show.
+        if self._tenant is not None:
+            found = self._tenant(environ)
+            tenant = found if type(found) is str else named(found)
+        if self._tier is not None and tenant:
+            found = self._tier(environ)
+            tier = found if type(found) is str else named(found)
+        if self._user is not None:
+            found = self._user(environ)
+            user = found if type(found) is str else named(found)
+        if self._cost_of is not None:
+            cost = shell.charged(self._cost_of(environ))
         try:
             address = environ.get("REMOTE_ADDR") or None
             if self._header is not None:
                 address = self._address.find(address, environ.get(self._header))
-            path = environ.get("PATH_INFO", "")
-            if not path.isascii():
-                path = path.encode("latin-1", "replace").decode("utf-8", "replace")
-            if path[:1] != "/":
-                path = routed(path, "")
-            asked = self._ask(address, tenant, tier, user, environ["REQUEST_METHOD"], path, cost)
+            target = self._targets[environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")]
+            asked = self._ask(address, tenant, tier, user, target, cost)
             verdict: Verdict | None = None
             fields: Headers = []
             if asked is not None:
                 said = self._admit(asked)
+                if said is None:
+                    said = self._judge(asked)
                 if type(said) is tuple:
                     rules: Rules = asked[0]  # type: ignore[assignment]  # a policy asks with Rules
-                    fields = rules.text.standing(*said, self._style)
+                    binding, remaining, reset_us = said
+                    fields = rules.text.standing(binding, remaining, reset_us, self._style)
                 else:
                     verdict = cast(Verdict, said)
                     fields = verdict.headers
@@ -175,22 +187,11 @@ class ThresholdMiddleware:
             return self.app(environ, start_response)
         return self._refuse(environ, start_response, verdict)
 
-    def _identify(self, environ: Environ) -> tuple[str | None, str | None, str | None, int]:
-        """Ask the app for tenant, tier, user and cost; what its functions raise is not ours to hide."""
-        tenant = tier = user = None
-        cost = self._cost
-        if self._tenant is not None:
-            found = self._tenant(environ)
-            tenant = found if type(found) is str else named(found)
-        if self._tier is not None and tenant:
-            found = self._tier(environ)
-            tier = found if type(found) is str else named(found)
-        if self._user is not None:
-            found = self._user(environ)
-            user = found if type(found) is str else named(found)
-        if self._cost_of is not None:
-            cost = shell.charged(self._cost_of(environ))
-        return tenant, tier, user, cost
+    def _target(self, method: str, path: str) -> Target:
+        """What the policy says about an endpoint; WSGI hands a path over as if its bytes were latin-1."""
+        if not path.isascii():
+            path = path.encode("latin-1", "replace").decode("utf-8", "replace")
+        return self.threshold.policy.target(method, routed(path, ""))
 
     def _hold(self, environ: Environ, key: str, seconds: float) -> None:
         """Hold this thread back, if others are left to serve everybody else."""

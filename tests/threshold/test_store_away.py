@@ -65,6 +65,14 @@ def test_local_decides_in_memory_only_for_the_layers_that_say_so() -> None:
         assert check(Caller("203.0.113.9", user="u2")).allowed
 
 
+def test_local_works_out_once_which_limits_it_decides() -> None:
+    guard = Threshold(Policy("9/h", user="9/h", on_store_error={"user": "local"}), store := FailingStore())
+    store.away = True
+    for i in range(5):
+        assert guard.check(Caller("203.0.113.9", user=f"u{i}")).allowed
+    assert guard._local is not None and len(guard._local._founds) == 1
+
+
 def test_local_keeps_the_ladder_going() -> None:
     policy = Policy(user="1/h", ladder=Ladder([Rung(ban=60)]), on_store_error="local")
     for store, check in checks(policy):

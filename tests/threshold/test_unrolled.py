@@ -128,7 +128,8 @@ def test_a_store_writes_out_no_more_lineups_than_it_is_asked_about_and_forgets_t
     monkeypatch.setattr(memory, "_MOST_LINEUPS", 3)
     store = MemoryStore(clock=ManualClock())
     for i in range(10):
-        asked = Policy(user=f"{i + 2}/hour").asked(None, None, None, "ann", "GET", "/", 1)
+        policy = Policy(user=f"{i + 2}/hour")
+        asked = policy.asked(None, None, None, "ann", policy.target("GET", "/"), 1)
         assert asked is not None and isinstance(asked[0], Lineup)
         answers = [store.admit(asked) for _ in range(2)]
         assert answers == [None, None]

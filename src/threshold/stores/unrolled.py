@@ -42,14 +42,20 @@ def charge(names, cost, now, records):
             _home = records.shards[hash(_who) % records.width]
         if _home.get(_who) is not None:
             return None
+    try:
+{reading}
+    except KeyError:
+        return None
     {noting}
 """
+_READ = """
+        _name{i} = names[{i}]
+        _home{i} = table{i}.only
+        if _home{i} is None:
+            _home{i} = table{i}.shards[hash(_name{i}) % table{i}.width]
+        _state{i} = _home{i}[_name{i}]"""
 _RULE = """\
-    _name{i} = names[{i}]
-    _home{i} = table{i}.only
-    if _home{i} is None:
-        _home{i} = table{i}.shards[hash(_name{i}) % table{i}.width]
-    state = _home{i}.get(_name{i})
+    state = _state{i}
     if state is None:
         return None
 {charge}
@@ -131,7 +137,8 @@ def _charge(
     """A charge that notes down something about each limit, and answers something of that."""
     # The rules as well: who finds this function by their id() can be sure that they are still alive.
     names: dict[str, object] = {"rules": rules}
-    source = _BEGIN.format(who=len(rules), noting=begin)
+    reading = "".join(_READ.format(i=i) for i in range(len(rules))).lstrip("\n")
+    source = _BEGIN.format(who=len(rules), reading=reading, noting=begin)
     said: set[str] = set()
     for i, (rule, table) in enumerate(zip(rules, tables, strict=True)):
         shared, lines, own = _ordinary(rule.limit, i)

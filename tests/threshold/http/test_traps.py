@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from threshold import MemoryStore, Policy, Tiers
 from threshold.asgi import ThresholdMiddleware as ASGI
@@ -117,6 +120,16 @@ def test_clients_do_not_share_a_bucket_unless_they_share_an_address(wsgi: Any) -
     assert wsgi(app, client="2001:db8::1").status == 200
     assert wsgi(app, client="2001:db8::ffff").status == 429  # the same /64
     assert wsgi(app, client="2001:db8:0:1::1").status == 200
+
+
+@pytest.mark.parametrize("path", ["/auth/login", "/auth/login\n", "//auth/login", "/auth/login/"])
+def test_every_path_that_a_router_takes_for_an_endpoint_is_charged_to_it(asgi: Any, path: str) -> None:
+    """A route of Starlette is a regular expression that ends in "$": it matches before a newline too."""
+    app = Starlette(routes=[Route("/auth/login", PlainTextResponse("in"), methods=["POST"])])
+    assert asgi(app, path, method="POST").status != 404 or path == "//auth/login"
+    guarded = ASGI(app, policy=Policy(endpoints={"POST /auth/login": "1/h"}), store=store())
+    assert asgi(guarded, "/auth/login", method="POST").status == 200
+    assert asgi(guarded, path, method="POST").status == 429
 
 
 @pytest.mark.parametrize("nobody", [None, ""])
