@@ -2,8 +2,9 @@
 
 Attack traffic should cost less than what it attacks. A refused caller who asks again gets, until a figure in
 the answer changes, the same bytes; nothing is decided, because the decision is certain: no limit that refused
-can admit yet, and no new episode can begin. Another limit that starts to refuse meanwhile is named up to
-a second late; that is all that can differ.
+can admit yet, and no new episode can begin. What can differ, for up to a second: another limit that starts
+to refuse meanwhile is not named yet, "now" as a limit of 0 says it is a second old, and the answer to the
+strike that opened a cooldown or ban still names the limit that was exceeded.
 """
 
 from __future__ import annotations

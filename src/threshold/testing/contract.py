@@ -15,14 +15,17 @@ from typing import Any
 
 from .clock import ManualClock
 from .contract_base import Awaited
+from .contract_crowds import CrowdContract
 from .contract_limits import LimitContract
 from .contract_parity import ParityContract
 from .contract_rules import LadderContract, RuleContract
 from .contract_upkeep import UpkeepContract
 
 
-class StoreContract(LimitContract, RuleContract, LadderContract, UpkeepContract, ParityContract):
-    """Hold a store to the contract: one limit, several limits, the ladder, upkeep, parity with the engine.
+class StoreContract(
+    LimitContract, RuleContract, LadderContract, UpkeepContract, ParityContract, CrowdContract
+):
+    """Hold a store to the contract: limits, ladder, upkeep, parity with the engine, callers at once.
 
     `make_store(clock)` returns an empty store for each test. A store that lives elsewhere takes care of its
     own key prefix. Needs no pytest to be imported, only to be run.

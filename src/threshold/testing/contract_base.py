@@ -6,6 +6,7 @@ Plain asserts and no pytest, so that importing this costs a user nothing.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Any, ClassVar
 
@@ -96,6 +97,15 @@ class Awaited:
     def decide(self, plan: Plan) -> Outcome:
         outcome: Outcome = self._run(_awaiting(self._store.decide(plan)))
         return outcome
+
+    def together(self, plans: Sequence[Plan]) -> list[Outcome]:
+        """Decide all plans at once, in a task each."""
+
+        async def gathered() -> list[Outcome]:
+            return list(await asyncio.gather(*(_awaiting(self._store.decide(plan)) for plan in plans)))
+
+        outcomes: list[Outcome] = self._run(gathered())
+        return outcomes
 
     def refund(self, plan: Plan, at: int) -> None:
         self._run(_awaiting(self._store.refund(plan, at)))
