@@ -34,10 +34,10 @@ class Limit(Protocol):
     """What an algorithm must offer: pure steps over an opaque state, in integer microseconds.
 
     One thing more may be offered, for speed: `ordinary()`, source code that does what `step` does for a state
-    there is and a cost that is charged. It gives three things: what to do once for all limits that ask for
-    just the same, the code, and the objects both need, by name. The code finds `state`, `now` and `cost`.
-    It leaves the new `state`, what is `remaining`, and the instant it `rests` at; or returns None, for `step`
-    to be asked.
+    there is and a cost that is charged. It gives four things: what to do once for all limits that ask for
+    just the same; the code; an expression for the instant at which the state then rests; and the objects
+    they need, by name. The code finds `state`, `now` and `cost`. It leaves the new `state` and what is
+    `remaining`; or returns None, for `step` to be asked.
     """
 
     @property

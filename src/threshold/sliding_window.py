@@ -23,6 +23,7 @@ from .token_bucket import NEVER
 
 COUNT_BITS = 32
 COUNT = (1 << COUNT_BITS) - 1
+_SMALL = 1 << 30  # below it, CPython compares integers fastest
 
 Ring = tuple[int, ...]
 
@@ -128,7 +129,7 @@ class SlidingWindow:
             return 0, left, expiry - now, (total, youngest + cost)
         return 0, left, expiry - now, (total, *live[1:-1], youngest + cost)
 
-    def ordinary(self) -> tuple[str, str, dict[str, object]]:
+    def ordinary(self) -> tuple[str, str, str, dict[str, object]]:
         """`step` for a charge that fits, as source code (see `threshold.stores.unrolled`)."""
         k = f"{self.rate.period_us}_{self.precision}"  # windows that are alike share their sub-windows
         shared = f"""
@@ -138,14 +139,17 @@ class SlidingWindow:
         """
         source = f"""
             size = len(state)
-            youngest = state[size - 1]
+            if size == 2:
+                total, youngest = state
+            else:
+                youngest = state[size - 1]
             counted = youngest - empty{k}
-            if counted > {COUNT}:
-                return None
-            if size == 2 and counted >= 0:
-                total = state[0] + cost
+            if size == 2 and counted >= 0 and counted < {_SMALL}:
+                total += cost
                 state = total, youngest + cost
             else:
+                if counted > {COUNT}:
+                    return None
                 if state[1] < oldest{k}:
                     state = live{k}(state, oldest{k}) or (0,)
                 total = state[0] + cost
@@ -156,10 +160,9 @@ class SlidingWindow:
             remaining = {self.limit} - total
             if remaining < 0:
                 return None
-            rests = expiry{k}
         """
         names = {f"places{k}": self._places, f"find_place{k}": self._place, f"live{k}": self._live}
-        return shared, source, names
+        return shared, source, f"expiry{k}", names
 
     def refund(self, state: Ring | None, now: int, cost: int, at: int) -> Ring | None:
         """Give back a charge of `cost` made at the instant `at`, while its sub-window still counts.

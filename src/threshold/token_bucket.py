@@ -112,7 +112,7 @@ class TokenBucket:
         retry = -(left // drain) if cost <= self.capacity else NEVER
         return retry, (full - level) // unit, -(-level // drain), state
 
-    def ordinary(self) -> tuple[str, str, dict[str, object]]:
+    def ordinary(self) -> tuple[str, str, str, dict[str, object]]:
         """`step` for a charge that fits, as source code (see `threshold.stores.unrolled`)."""
         drain = self.drain
         source = f"""
@@ -124,9 +124,8 @@ class TokenBucket:
             if left < 0:
                 return None
             remaining = left // {self.unit}
-            rests = {"state" if drain == 1 else f"-(-state // {drain})"}
         """
-        return "", source, {}
+        return "", source, "state" if drain == 1 else f"-(-state // {drain})", {}
 
     def refund(self, state: int | None, now: int, cost: int, at: int) -> int | None:
         """Give back a charge of `cost` made at the instant `at`, as far as that is surely safe.

@@ -12,6 +12,7 @@ Of a request that is not ordinary, nothing is written and nothing is said: `engi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from textwrap import dedent, indent
 from typing import TypeVar, cast
@@ -30,6 +31,7 @@ Where there is a table of abuse records, the name after the last rule's must not
 Everything is written at the end, and no call stands between: a signal handler that raises finds either all
 or nothing charged."""
 
+_STATE = re.compile(r"\bstate\b")
 # Names with an underscore are the frame's own; the limits' lines use others.
 _BEGIN = """\
 def charge(names, cost, now, records):
@@ -55,11 +57,9 @@ _READ = """
             _home{i} = table{i}.shards[hash(_name{i}) % table{i}.width]
         _state{i} = _home{i}[_name{i}]"""
 _RULE = """\
-    state = _state{i}
-    if state is None:
+    if _state{i} is None:
         return None
 {charge}
-    _state{i} = state
 """
 _BINDING = """\
     _share = remaining / {most}
@@ -67,10 +67,10 @@ _BINDING = """\
         _least = _share
         _binding = {i}
         _left = remaining
-        _end = rests
+        _end = {rests}
 """
 _FOUND = """\
-    _found.append((0, remaining, rests - now, state))
+    _found.append((0, remaining, {rests} - now, _state{i}))
 """
 _TAKE = """\
 def take(name, cost):
@@ -85,7 +85,7 @@ def take(name, cost):
 {charge}
             _home[name] = state
             release()
-            return 0, remaining, rests - now, state
+            return 0, remaining, {rests} - now, state
         if _before is None:
             _found = take_first(name, cost, now)
         else:
@@ -141,12 +141,13 @@ def _charge(
     source = _BEGIN.format(who=len(rules), reading=reading, noting=begin)
     said: set[str] = set()
     for i, (rule, table) in enumerate(zip(rules, tables, strict=True)):
-        shared, lines, own = _ordinary(rule.limit, i)
+        shared, lines, rests, own = _ordinary(rule.limit, i)
         names |= own | {f"table{i}": table}
         charge = _lines(lines, 4) if shared in said else _lines(shared, 4) + "\n" + _lines(lines, 4)
         said.add(shared)
+        charge, rests = (_STATE.sub(f"_state{i}", text) for text in (charge, rests))
         source += _RULE.format(i=i, charge=charge)
-        source += note.format(i=i, most=rule.most or 1)
+        source += note.format(i=i, most=rule.most or 1, rests=rests)
     source += "".join(f"    _home{i}[_name{i}] = _state{i}\n" for i in range(len(rules)))
     exec(compile(f"{source}    return {answer}\n", "<charge of an ordinary request>", "exec"), names)
     return names["charge"]
@@ -164,9 +165,9 @@ def unrolled_take(limit: Limit, table: ScopeTable, names: dict[str, object]) -> 
         names: `acquire` and `release` of the lock; `nanoseconds`, the clock; `take_first(name, cost, now)`
             for a name without a state, and `announce()`, called after that without the lock.
     """
-    shared, lines, own = _ordinary(limit, 0)
+    shared, lines, rests, own = _ordinary(limit, 0)
     charge = _lines(shared, 12) + "\n" + _lines(lines, 12)
-    source = _TAKE.format(charge=charge.replace("return None", "break"))
+    source = _TAKE.format(charge=charge.replace("return None", "break"), rests=rests)
     names = {**names, **own, "step": limit.step, "table": table}
     exec(compile(source, "<take>", "exec"), names)
     return cast(Take, names["take"])
@@ -177,15 +178,14 @@ def _lines(source: str, spaces: int) -> str:
     return indent(dedent(source).strip("\n"), " " * spaces)
 
 
-def _ordinary(limit: Limit, i: int) -> tuple[str, str, dict[str, object]]:
+def _ordinary(limit: Limit, i: int) -> tuple[str, str, str, dict[str, object]]:
     """A limit's own lines, or a call of its `step` where it has none that stand for it."""
     own = shortcut(limit, "ordinary", "step")
     if own is not None:
-        return cast("tuple[str, str, dict[str, object]]", own())
+        return cast("tuple[str, str, str, dict[str, object]]", own())
     lines = f"""
         retry, remaining, reset, state = step{i}(state, now, cost)
         if retry:
             return None
-        rests = now + reset
     """
-    return "", lines, {f"step{i}": limit.step}
+    return "", lines, "now + reset", {f"step{i}": limit.step}
