@@ -74,13 +74,18 @@ class Stage:
     def say(self, caller: str, kind: str, sentence: str) -> None:
         """Print one event."""
         seconds = time.monotonic() - self._begun
-        line = Text.assemble(
-            (f"{seconds:5.1f} s  ", "dim"),
-            (f"{caller:<22}", "bold"),
-            (f"{kind:<10}", _COLORS.get(kind, "")),
-            sentence,
+        cells = (
+            Text(f"{seconds:5.1f} s  ", "dim"),
+            Text(f"{caller:<22}", "bold"),
+            Text(f"{kind:<10}", _COLORS.get(kind, "")),
+            Text(sentence),
         )
-        self._console.print(line, soft_wrap=True)
+        if self._console.is_terminal:  # a long sentence goes on below itself
+            event = Table.grid()
+            event.add_row(*cells)
+            self._console.print(event)
+        else:
+            self._console.print(Text.assemble(*cells), soft_wrap=True)
 
     def _table(self) -> RenderableType:
         return tally_table(self._tallies)
