@@ -1,11 +1,11 @@
 """The longest single decision of a MemoryStore, while it fills and while it forgets, by number of keys. JSON.
 
 A store that sweeps, resizes one big table or evicts in batches shows it here: its longest call grows with the
-number of keys. The garbage collector is off and the time is the thread's own, so that only the store's
-pauses are seen and not those of a busy machine; each size is measured several times, and the median of the
-longest calls is told.
+number of keys. Python's garbage collector is off unless asked for, and the time is the thread's own, so that
+only the store's pauses are seen and not those of a busy machine; each size is measured several times, and the
+median of the longest calls is told.
 
-    python benchmarks/memory_pauses.py [--sizes 10000 1000000] [--rounds 3]
+    python benchmarks/memory_pauses.py [--sizes 10000 1000000] [--rounds 3] [--limit window] [--collect]
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import platform
 import time
 from statistics import median
 
-from threshold import MemoryStore, TokenBucket
-from threshold.plan import Rule
+from threshold import MemoryStore, SlidingWindow, TokenBucket
+from threshold.plan import Limit, Rule
 from threshold.stores.base import bind
 from threshold.testing import ManualClock
 
@@ -26,10 +26,13 @@ SAMPLE = 50_000
 """Calls timed in each phase, whatever the size: the longest of more calls would be longer by chance alone."""
 
 
-def phases(size: int) -> dict[str, list[int]]:
+LIMITS: dict[str, Limit] = {"bucket": TokenBucket("60/minute"), "window": SlidingWindow("60/minute")}
+
+
+def phases(size: int, limit: Limit) -> dict[str, list[int]]:
     """Nanoseconds of single calls: into a nearly full store, into a full one, and after all came to rest."""
     clock = ManualClock(10**15)
-    rule = Rule.of("user", "user", TokenBucket("60/minute"))
+    rule = Rule.of("user", "user", limit)
     store = MemoryStore(size, clock=clock)
     take = bind(store, rule)
     keys = iter(range(100 * size + 10 * SAMPLE))
@@ -51,7 +54,7 @@ def phases(size: int) -> dict[str, list[int]]:
     if len(store) != size:
         raise AssertionError(f"{len(store)} keys instead of {size}")
     full = timed(sample)
-    clock.advance(60)
+    clock.advance(61)
     return {"filling": filling, "full": full, "all at rest": timed(sample, pause_us=3)}
 
 
@@ -59,13 +62,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--limit", choices=LIMITS, default="bucket")
+    parser.add_argument("--collect", action="store_true", help="leave Python's garbage collector on")
     asked = parser.parse_args()
     rows: dict[int, dict[str, dict[str, list[int]]]] = {size: {} for size in asked.sizes}
     for _ in range(asked.rounds):
         for size in asked.sizes:
             gc.collect()
-            gc.disable()
-            for phase, spent in phases(size).items():
+            if not asked.collect:
+                gc.disable()
+            for phase, spent in phases(size, LIMITS[asked.limit]).items():
                 spent.sort()
                 row = rows[size].setdefault(phase, {"median": [], "p99.99": [], "longest": []})
                 row["median"].append(spent[len(spent) // 2])
@@ -79,7 +85,8 @@ def main() -> None:
         }
         for size, of_size in rows.items()
     }
-    print(json.dumps({"unit": "us", "python": platform.python_version(), "by_keys": told}, indent=2))
+    how = {"limit": asked.limit, "collector": asked.collect, "python": platform.python_version()}
+    print(json.dumps({"unit": "us", **how, "by_keys": told}, indent=2))
 
 
 if __name__ == "__main__":

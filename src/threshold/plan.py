@@ -36,8 +36,9 @@ class Limit(Protocol):
     One thing more may be offered, for speed: `ordinary()`, source code that does what `step` does for a state
     there is and a cost that is charged. It gives four things: what to do once for all limits that ask for
     just the same; the code; an expression for the instant at which the state then rests; and the objects
-    they need, by name. The code finds `state`, `now` and `cost`. It leaves the new `state` and what is
-    `remaining`; or returns None, for `step` to be asked.
+    they need, by name. Limits with the same first part, if it is not empty, share these objects too; names
+    that begin with an underscore are the caller's. The code finds `state`, `now` and `cost`. It leaves the
+    new `state` and what is `remaining`; or returns None, for `step` to be asked.
     """
 
     @property

@@ -93,6 +93,35 @@ def test_a_limit_without_lines_of_its_own_is_asked_by_its_step() -> None:
     assert [table.home("ann")["ann"] for table in tables] == [20_000_061, (2,)]
 
 
+class Quota(TokenBucket):
+    """A bucket whose lines need an object of its own, under a name that others use too."""
+
+    def step(self, state: int | None, now: int, cost: int) -> tuple[int, int, int, int | None]:
+        used = (state or 0) + cost
+        left = self.capacity - used
+        return (0, left, 9, used) if left >= 0 else (-1, left + cost, 9, state)
+
+    def ordinary(self) -> tuple[str, str, str, dict[str, object]]:
+        lines = """
+            state += cost
+            remaining = most() - state
+            if remaining < 0:
+                return None
+        """
+        return "", lines, "now + 9", {"most": lambda: self.capacity}
+
+
+@pytest.mark.parametrize("most", [(3, 50), (50, 3)])
+def test_limits_that_name_their_objects_alike_keep_them_apart(most: tuple[int, int]) -> None:
+    rules, tables = lined_up([Quota(f"{n}/minute") for n in most])
+    charge = unrolled(rules, tables)
+    for table in tables:
+        table.home("ann")["ann"] = 0
+    left = [charge(["ann", "ann"], 1, 60, None) for _ in range(4)]
+    strict = most.index(3)
+    assert left == [(strict, 2, 9), (strict, 1, 9), (strict, 0, 9), None]
+
+
 class Stricter(TokenBucket):
     """A bucket that admits nobody in odd microseconds."""
 

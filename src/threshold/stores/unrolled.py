@@ -13,7 +13,7 @@ Of a request that is not ordinary, nothing is written and nothing is said: `engi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from textwrap import dedent, indent
 from typing import TypeVar, cast
 
@@ -31,17 +31,16 @@ Where there is a table of abuse records, the name after the last rule's must not
 Everything is written at the end, and no call stands between: a signal handler that raises finds either all
 or nothing charged."""
 
-_STATE = re.compile(r"\bstate\b")
 # Names with an underscore are the frame's own; the limits' lines use others.
 _BEGIN = """\
-def charge(names, cost, now, records):
+def charge(_names, cost, now, _records):
     if not cost:
         return None
-    if records is not None:
-        _who = names[{who}]
-        _home = records.only
+    if _records is not None:
+        _who = _names[{who}]
+        _home = _records.only
         if _home is None:
-            _home = records.shards[hash(_who) % records.width]
+            _home = _records.shards[hash(_who) % _records.width]
         if _home.get(_who) is not None:
             return None
     try:
@@ -51,10 +50,10 @@ def charge(names, cost, now, records):
     {noting}
 """
 _READ = """
-        _name{i} = names[{i}]
-        _home{i} = table{i}.only
+        _name{i} = _names[{i}]
+        _home{i} = _table{i}.only
         if _home{i} is None:
-            _home{i} = table{i}.shards[hash(_name{i}) % table{i}.width]
+            _home{i} = _table{i}.shards[hash(_name{i}) % _table{i}.width]
         _state{i} = _home{i}[_name{i}]"""
 _RULE = """\
     if _state{i} is None:
@@ -73,33 +72,33 @@ _FOUND = """\
     _found.append((0, remaining, {rests} - now, _state{i}))
 """
 _TAKE = """\
-def take(name, cost):
+def take(_name, cost):
     try:
-        acquire()
-        now = nanoseconds() // 1000
-        _home = table.only
+        _acquire()
+        now = _nanoseconds() // 1000
+        _home = _table.only
         if _home is None:
-            _home = table.shards[hash(name) % table.width]
-        state = _before = _home.get(name)
-        while state is not None and cost:  # once: to leave it is to ask `step`
+            _home = _table.shards[hash(_name) % _table.width]
+        state = _before = _home.get(_name)
+        while state is not None and cost:  # once: to leave it is to ask `_step`
 {charge}
-            _home[name] = state
-            release()
+            _home[_name] = state
+            _release()
             return 0, remaining, {rests} - now, state
         if _before is None:
-            _found = take_first(name, cost, now)
+            _found = _take_first(_name, cost, now)
         else:
-            _found = step(_before, now, cost)
-            _home[name] = _found[3]
-        release()
+            _found = _step(_before, now, cost)
+            _home[_name] = _found[3]
+        _release()
     except BaseException:
         try:
-            release()
+            _release()
         except RuntimeError:
             pass
         raise
     if _before is None:
-        announce()
+        _announce()
     return _found
 """
 
@@ -136,16 +135,18 @@ def _charge(
 ) -> object:
     """A charge that notes down something about each limit, and answers something of that."""
     # The rules as well: who finds this function by their id() can be sure that they are still alive.
-    names: dict[str, object] = {"rules": rules}
+    names: dict[str, object] = {"_rules": rules}
     reading = "".join(_READ.format(i=i) for i in range(len(rules))).lstrip("\n")
     source = _BEGIN.format(who=len(rules), reading=reading, noting=begin)
-    said: set[str] = set()
+    said: dict[str, int] = {}
     for i, (rule, table) in enumerate(zip(rules, tables, strict=True)):
         shared, lines, rests, own = _ordinary(rule.limit, i)
-        names |= own | {f"table{i}": table}
-        charge = _lines(lines, 4) if shared in said else _lines(shared, 4) + "\n" + _lines(lines, 4)
-        said.add(shared)
-        charge, rests = (_STATE.sub(f"_state{i}", text) for text in (charge, rests))
+        group = said.get(shared, i) if shared else i
+        charge = _lines(lines, 4) if group != i else _lines(shared, 4) + "\n" + _lines(lines, 4)
+        said[shared] = group
+        names |= {f"{name}_{group}": value for name, value in own.items()} | {f"_table{i}": table}
+        renamed = {"state": f"_state{i}"} | {name: f"{name}_{group}" for name in own}
+        charge, rests = (_renamed(text, renamed) for text in (charge, rests))
         source += _RULE.format(i=i, charge=charge)
         source += note.format(i=i, most=rule.most or 1, rests=rests)
     source += "".join(f"    _home{i}[_name{i}] = _state{i}\n" for i in range(len(rules)))
@@ -168,9 +169,16 @@ def unrolled_take(limit: Limit, table: ScopeTable, names: dict[str, object]) -> 
     shared, lines, rests, own = _ordinary(limit, 0)
     charge = _lines(shared, 12) + "\n" + _lines(lines, 12)
     source = _TAKE.format(charge=charge.replace("return None", "break"), rests=rests)
-    names = {**names, **own, "step": limit.step, "table": table}
+    names = (
+        own | {f"_{name}": value for name, value in names.items()} | {"_step": limit.step, "_table": table}
+    )
     exec(compile(source, "<take>", "exec"), names)
     return cast(Take, names["take"])
+
+
+def _renamed(source: str, names: Mapping[str, str]) -> str:
+    """Source code with some of its names replaced."""
+    return re.sub(rf"\b(?:{'|'.join(names)})\b", lambda found: names[found[0]], source)
 
 
 def _lines(source: str, spaces: int) -> str:
