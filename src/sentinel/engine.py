@@ -37,6 +37,8 @@ from sentinel.void import lag_limit_ns
 NS = 1_000_000_000
 HEAD_START_NS = 20_000_000  # between being ready and the first intended instant
 HOUSEKEEPING_S = 0.1
+CALM_NS = 20_000_000
+LATEST_TELLING_NS = NS // 2
 GRACE_NS = NS  # after the end of the load: what has not left by then, and may not be as late, never leaves
 
 
@@ -83,6 +85,7 @@ class Engine:
         self._mark_ns = 0
         self._mark_cpu_ns = 0
         self._beat_number = -1
+        self._told = -1
         self._last_beat = (0.0, 0.0, 0.0)
         self._samples: list[tuple[int, int]] = []
 
@@ -165,7 +168,10 @@ class Engine:
                 continue
             self._samples.append((agenda.sessions, self._sender.in_flight))
             if now >= start_ns + (self._beat_number + 2) * NS:
-                self._beat()
+                self._mark()
+            since_ns = now - (start_ns + (self._beat_number + 1) * NS)
+            if self._told < self._beat_number and convenient(agenda.due.ns - now, since_ns):
+                self._tell()
                 sweep()
             past_ns = now - agenda.end_ns
             if past_ns >= grace_ns or (past_ns >= 0 and agenda.exhausted):
@@ -179,7 +185,11 @@ class Engine:
             raise agenda.failure
 
     def _beat(self) -> None:
-        """Hand the second that ends to the recorder; a sliver of one counts with the second before."""
+        self._mark()
+        self._tell()
+
+    def _mark(self) -> None:
+        """Take the measure of the second that ends; a sliver of one counts with the second before."""
         now, cpu = time.monotonic_ns(), time.thread_time_ns()
         passed = now - self._mark_ns
         if (passed > NS // 2 or self._beat_number < 0) and not self._sender.closed:
@@ -187,6 +197,10 @@ class Engine:
             self._last_beat = (max(cpu - self._mark_cpu_ns, 0) / max(passed, 1), means[0], means[1])
             self._beat_number = max((now - self._start_ns) // NS - 1, self._beat_number + 1)
             self._mark_ns, self._mark_cpu_ns, self._samples = now, cpu, []
+
+    def _tell(self) -> None:
+        """Hand the second that ended to the recorder, whose work holds up the loop for moments."""
+        self._told = self._beat_number
         self._recorder.beat(
             max(self._beat_number, 0), *self._last_beat, self._counters(), self._sender.in_flight
         )
@@ -197,3 +211,17 @@ class Engine:
     def _counters(self) -> dict[str, int]:
         held = {"held_back": self._sender.held_back, "cut_sessions": self._agenda.cut}
         return {**self._driver.counters, **held}
+
+
+def convenient(until_next_ns: int, since_end_ns: int) -> bool:
+    """Say whether to work on a second that has ended, which holds up the loop for moments: not just before
+    something is due, but no later than half a second after the end.
+
+    Bursts astride whole seconds would else leave late in every run.
+
+    >>> convenient(until_next_ns=9_000_000, since_end_ns=100_000_000)
+    False
+    >>> convenient(21_000_000, 100_000_000), convenient(0, 501_000_000)
+    (True, True)
+    """
+    return until_next_ns > CALM_NS or since_end_ns > LATEST_TELLING_NS
