@@ -91,7 +91,9 @@ class Comparison:
         worst = [change.statement for change in self.changes if change.state == self.state]
         match self.state:
             case "undecided":
-                return f"nothing to compare with: {len(self.against)} comparable runs, {FEWEST} are needed"
+                count = len(self.against)
+                runs = f"{count} comparable {'run' if count == 1 else 'runs'}"
+                return f"nothing to compare with: {runs}, {FEWEST} are needed"
             case "ok":
                 return f"no worse than the {len(self.against)} comparable runs before it"
             case "warning":

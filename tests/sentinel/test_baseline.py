@@ -159,7 +159,7 @@ def test_throughput_is_worse_when_it_falls_and_a_tiny_error_rate_is_no_news() ->
 def test_too_few_runs_decide_nothing() -> None:
     assert judge(P95, [100.0, 200.0]).state == "undecided"
     comparison = compare("b", {"p95_ms": 200.0}, [("a", {"p95_ms": 100.0})])
-    assert comparison.state == "undecided" and "1 comparable runs" in comparison.statement
+    assert comparison.state == "undecided" and "1 comparable run, 5 are needed" in comparison.statement
     assert comparison.changes[0].change == 1.0
     with pytest.raises(ConfigurationError, match="compares with nothing"):
         judge(P95, [1.0])
