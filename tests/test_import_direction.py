@@ -27,7 +27,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "process": ("workers",),
     "stores": ("stores.*",),
     "decision": ("decision",),
-    "tables": ("headers", "tiers", "endpoints", "addresses"),
+    "tables": ("headers", "tiers", "endpoints", "addresses", "memo"),
     "layers": ("layers",),
     "policy": ("verdict", "policy", "presets", "section", "config", "config_values"),
     "front": ("limiter", "events", "threshold", "default_store"),

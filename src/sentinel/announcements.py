@@ -1,19 +1,20 @@
 """Hold a limiter to what it announced: a Retry-After that lies, a block that was lost.
 
 Announcements are judged only where nothing else can explain the outcome: a retry that was the key's only
-traffic, a request that lies wholly inside a block.
+traffic, a request that lies wholly inside a block. A wait that is merely longer than it need be breaks no
+limit, so it is taken for a penalty only where whoever asks says that penalties are announced like that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sentinel.findings import SHOWN, Accusation, Finding, merge, seconds
 from sentinel.observations import ADMITTED, NO_RETRY_AFTER, REFUSED, IntArray, Observations
-from sentinel.promise import ClockTrust
+from sentinel.promise import ClockTrust, Promise, settled_ns
 
 _PPM = 1_000_000
 _SECOND = 1_000_000_000
@@ -97,6 +98,41 @@ class Block:
         """
         return cls(key, done_ns, sent_ns + round((seconds - resolution_s) * _SECOND))
 
+    def surely_until(self, clock: ClockTrust) -> int:
+        """Return the instant before which the limiter's clock cannot have seen the block end."""
+        length = max(0, self.until_ns - self.from_ns)
+        return self.until_ns - clock.grain_ns - -(-length * clock.drift_ppm // _PPM)
+
+
+def penalties(seen: Observations, promise: Promise, clock: ClockTrust | None = None) -> tuple[Block, ...]:
+    """Find the penalties that refusals announced: waits longer than the promise itself can ever owe.
+
+    A refusal that says so again, before the block it repeats can have ended, prolongs it rather than
+    announcing another one.
+
+    >>> from sentinel.observations import Observation
+    >>> from sentinel.promise import Bucket
+    >>> rows = [Observation(at, at + 5_000, False, 60.0) for at in (0, 1_000_000)]
+    >>> penalties(Observations.of(["ann"] * 2, rows), Bucket(5, 1_000_000, burst=5))
+    (Block(key='ann', from_ns=5000, until_ns=59001000000),)
+    """
+    trust, owed = clock or ClockTrust(), settled_ns(promise)
+    found: list[Block] = []
+    for name, rows in seen.by_key():
+        told = rows.where((rows.outcome == REFUSED) & (rows.retry_after_ns - _SECOND > owed))
+        columns = (told.done_ns, told.sent_ns, told.retry_after_ns)
+        blocks: list[Block] = []
+        for done, sent, wait in sorted(zip(*(column.tolist() for column in columns), strict=True)):
+            block = Block.announced(name, sent, done, wait / _SECOND)
+            if block.from_ns >= block.surely_until(trust):
+                continue
+            if blocks and block.from_ns <= blocks[-1].surely_until(trust):
+                blocks[-1] = replace(blocks[-1], until_ns=max(blocks[-1].until_ns, block.until_ns))
+            else:
+                blocks.append(block)
+        found += blocks
+    return tuple(found)
+
 
 def lost_penalty(seen: Observations, blocks: Iterable[Block], clock: ClockTrust | None = None) -> Finding:
     """Prove admissions of a key that lie wholly inside a block announced for it.
@@ -113,9 +149,7 @@ def lost_penalty(seen: Observations, blocks: Iterable[Block], clock: ClockTrust 
         rows = rows_of.get(block.key)
         if rows is None:
             continue
-        length = block.until_ns - block.from_ns
-        until = block.until_ns - trust.grain_ns - -(-length * trust.drift_ppm // _PPM)
-        inside = (rows.sent_ns > block.from_ns) & (rows.done_ns < until)
+        inside = (rows.sent_ns > block.from_ns) & (rows.done_ns < block.surely_until(trust))
         passed = np.flatnonzero(inside & (rows.outcome == ADMITTED))
         accusations = tuple(
             Accusation(
@@ -124,7 +158,8 @@ def lost_penalty(seen: Observations, blocks: Iterable[Block], clock: ClockTrust 
                 int(rows.sent_ns[row]),
                 int(rows.done_ns[row]),
                 1,
-                f"admitted {seconds(block.until_ns - int(rows.done_ns[row]))} before its block could end",
+                f"admitted {seconds(int(rows.done_ns[row]) - block.from_ns)} after it was told to wait, "
+                f"{seconds(block.until_ns - int(rows.done_ns[row]))} before its block could end",
             )
             for row in passed[:SHOWN]
         )

@@ -6,12 +6,21 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from sentinel.errors import ConfigurationError, check_range
+from sentinel.errors import ConfigurationError, check_range, check_whole
 from sentinel.run import JsonObject
 
 Mode = Literal["then", "parallel", "background"]
 Refusals = Literal["allowed", "forbidden", "required"]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+def check_headers(owner: str, headers: tuple[tuple[str, str], ...]) -> None:
+    """Refuse headers that no HTTP request may have: a name that is no word, a value of several lines."""
+    for name, value in headers:
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or re.search(r"[\0\r\n]", value):
+            raise ConfigurationError(
+                f"{owner}: header {name!r}: {value!r} cannot be sent; a name is one word, a value one line"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +43,7 @@ class Expect:
 
     def __post_init__(self) -> None:
         for status in self.status:
-            check_range("expect.status", status, 100, 599)
+            check_whole("expect.status", status, 100, 599)
         if self.refusals not in ("allowed", "forbidden", "required"):
             raise ConfigurationError(
                 f"expect.refusals is {self.refusals!r}; it must be allowed, forbidden or required"
@@ -92,7 +101,7 @@ class Repeat:
     variance_s: float = 0.0
 
     def __post_init__(self) -> None:
-        check_range("repeat.times", self.times, 1, 10_000)
+        check_whole("repeat.times", self.times, 1, 10_000)
         check_range("repeat.every_s", self.every_s, 0, 3600, "s")
         check_range("repeat.variance_s", self.variance_s, 0, 3600, "s")
 
@@ -144,15 +153,13 @@ class Step:
                 raise ConfigurationError(
                     f"step {self.name!r}: path is {path!r}; it starts with / and has no blanks"
                 )
-        for name, value in self.headers:
-            if not re.fullmatch(r"[A-Za-z0-9-]+", name) or re.search(r"[\r\n]", value):
-                raise ConfigurationError(f"step {self.name!r}: header {name!r}: {value!r} cannot be sent")
+        check_headers(f"step {self.name!r}", self.headers)
         if self.mode not in ("then", "parallel", "background"):
             raise ConfigurationError(
                 f"step {self.name!r}: mode is {self.mode!r}; use then, parallel or background"
             )
         check_range(f"step {self.name!r}: probability", self.probability, 0, 1)
-        check_range(f"step {self.name!r}: payload_bytes", self.payload_bytes, 0, 100_000_000)
+        check_whole(f"step {self.name!r}: payload_bytes", self.payload_bytes, 0, 100_000_000)
         check_range(f"step {self.name!r}: pause_s", self.pause_s, 0, 3600, "s")
         check_range(f"step {self.name!r}: pause_variance_s", self.pause_variance_s, 0, 3600, "s")
         if self.body and self.payload_bytes:

@@ -10,9 +10,19 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sentinel.announcements import retry_after
+from sentinel.announcements import lost_penalty, penalties, retry_after
 from sentinel.audit_plan import Act, AuditPlan, LeftOut
-from sentinel.audit_words import LATE_MS, Facts, State, lateness, sentence, skipped, strength, untold
+from sentinel.audit_words import (
+    LATE_MS,
+    Facts,
+    State,
+    lateness,
+    penalised,
+    sentence,
+    skipped,
+    strength,
+    untold,
+)
 from sentinel.exit_codes import ExitCode
 from sentinel.findings import Finding
 from sentinel.observations import ADMITTED, REFUSED, UNKNOWN, Observation, Observations
@@ -20,8 +30,6 @@ from sentinel.oracle import over_admission, wrong_refusal
 from sentinel.promise import ClockTrust, Promise, settled_ns
 
 Row = tuple[str, str, Observation]  # act, key, what was seen
-
-MOST_UNKNOWN = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,7 @@ class AuditResult:
     strength: tuple[str, ...]
     unusable: tuple[tuple[int, int], ...] = ()
     stopped: bool = False
+    lost_penalty: Finding | None = None
 
     @property
     def excess(self) -> int:
@@ -76,7 +85,8 @@ class AuditResult:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """Return the findings of all proofs that were made."""
-        return tuple(f for f in (self.over_admission, self.wrong_refusal, self.retry_after) if f is not None)
+        made = (self.over_admission, self.wrong_refusal, self.retry_after, self.lost_penalty)
+        return tuple(finding for finding in made if finding is not None)
 
     @property
     def exit_code(self) -> ExitCode:
@@ -94,6 +104,7 @@ def evaluate(
     *,
     clock: ClockTrust | None = None,
     judge_refusals: bool = True,
+    judge_penalties: bool = False,
     fresh: bool = True,
     skipping: tuple[AuditPlan, Sequence[Row]] | None = None,
     stopped: bool = False,
@@ -102,7 +113,9 @@ def evaluate(
     """Judge what an audit saw.
 
     Set `judge_refusals` to False where penalties or other limits may refuse as well: a refusal is then no
-    proof of anything. Set `fresh` to False where keys may have been used before. `skipping` is what was sent
+    proof of anything. Set `judge_penalties` where a Retry-After beyond all that the promise can owe announces
+    a penalty: none may be cut short, refusals are not judged either, and where none could be tested the audit
+    is void. Set `fresh` to False where keys may have been used before. `skipping` is what was sent
     by a clock that skips waits, of the acts the plan has no room for. `stopped` says that the rows are not
     all there would have been, `needed_s` how many seconds would have room for what was left out.
     """
@@ -110,8 +123,12 @@ def evaluate(
     passes = [(plan, rows), *([skipping] if skipping is not None else [])]
     seen = _columns([row for _, some in passes for row in some])
     over = over_admission(seen, promise, trust)
+    judge_refusals = judge_refusals and not judge_penalties
     wrong = wrong_refusal(seen, promise, trust, fresh=fresh) if judge_refusals else None
-    again = retry_after(seen, trust, settled_ns=settled_ns(promise))
+    # Whoever may be punished for asking again is owed no more than what the last answer alone announced.
+    again = retry_after(seen, trust, settled_ns=None if judge_penalties else settled_ns(promise))
+    blocks = penalties(seen, promise, trust) if judge_penalties else ()
+    lost = lost_penalty(seen, blocks, trust) if judge_penalties else None
     acts: list[ActResult] = []
     for number, (planned, sent) in enumerate(passes):
         acts += _act_results(planned, sent, trust, judge_refusals and fresh, waits_skipped=number > 0)
@@ -120,7 +137,7 @@ def evaluate(
         promise,
         seen,
         sum(act.requests for act in acts),
-        tuple(finding for finding in (over, wrong, again) if finding is not None),
+        tuple(finding for finding in (over, wrong, again, lost) if finding is not None),
         control=bool(controls),
         control_refused=any(act.refused for act in controls),
         unusable=_unusable(passes),
@@ -129,6 +146,7 @@ def evaluate(
         left_out=passes[-1][0].left_out,
         stopped=stopped,
         needed_s=needed_s,
+        blocks=blocks if judge_penalties else None,
     )
     state = _state(facts)
     return AuditResult(
@@ -143,12 +161,14 @@ def evaluate(
         sentence(state, facts),
         (
             *strength(promise, seen, over, wrong, again),
+            *penalised(facts),
             *untold(facts.unusable),
             *_lateness(acts),
             *skipped([act.name for act in acts if act.waits_skipped]),
         ),
         facts.unusable,
         stopped,
+        lost,
     )
 
 
@@ -157,8 +177,8 @@ def _state(facts: Facts) -> State:
         return "broken"
     if facts.stopped:
         return "partial"
-    too_many = facts.seen.count(UNKNOWN) > MOST_UNKNOWN * len(facts.seen)
-    return "void" if too_many or not facts.control_refused or not facts.decisive else "kept"
+    doubtful = facts.unclear or not facts.control_refused or not facts.decisive or facts.untested_penalties
+    return "void" if doubtful else "kept"
 
 
 def _unusable(passes: Sequence[tuple[AuditPlan, Sequence[Row]]]) -> tuple[tuple[int, int], ...]:

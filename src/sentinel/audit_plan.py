@@ -85,7 +85,11 @@ def plan_audit(
             _steady(stage, share, spacing, rng)
     acts = tuple(sorted(stage.acts, key=lambda act: act.starts_s))
     return AuditPlan(
-        promise, acts, tuple(stage.left_out), max((a.starts_s + a.lasts_s for a in acts), default=0.0)
+        promise,
+        acts,
+        tuple(stage.left_out),
+        max((a.starts_s + a.lasts_s for a in acts), default=0.0),
+        budget_s,
     )
 
 

@@ -16,6 +16,7 @@ from sentinel.promise import settled_ns
 
 Send = Callable[[str], Awaitable[Observation]]
 _IN_FLIGHT = 2_000
+_ROUNDED_NS = 1_000_000_000  # a wait is announced in whole seconds
 _PATIENCE_S = 2.0  # for answers that are under way when an audit is stopped
 
 
@@ -159,5 +160,9 @@ class _Sending:
         else:  # more flowed in than could be used up; then only the longest honest wait binds
             told = [seen.retry_after_s or 0.0 for seen in crowd if seen.admitted is False]
             wait_ns = max(round(max(told, default=0.0) * 1e9), settled_ns(promise))
-        await self._wake(self._clock() + wait_ns + 2_000_000)
+        retry_ns = self._clock() + wait_ns + 2_000_000
+        planned = wait_ns <= settled_ns(promise) + _ROUNDED_NS
+        if not planned and retry_ns > self._begun + self._plan.budget_s * 1e9:
+            return  # a penalty, or a wait that is merely long: it may be an hour or a day
+        await self._wake(retry_ns)
         await asyncio.shield(self._fire(act.name, key))

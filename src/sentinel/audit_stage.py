@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from sentinel.promise import Promise, Window
 
@@ -41,12 +42,13 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class AuditPlan:
-    """Hold the whole traffic of an audit."""
+    """Hold the whole traffic of an audit, and the seconds it is allowed."""
 
     promise: Promise
     acts: tuple[Act, ...]
     left_out: tuple[LeftOut, ...]
     seconds: float
+    budget_s: float = inf
 
     @property
     def requests(self) -> int:

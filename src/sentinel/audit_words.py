@@ -10,19 +10,21 @@ from dataclasses import dataclass
 from math import ceil, floor
 from typing import Literal
 
+from sentinel.announcements import Block
 from sentinel.audit_plan import BACK_AND_FORTH, BOUNDARIES, LeftOut
 from sentinel.findings import Finding
-from sentinel.observations import ADMITTED, REFUSED, Observations
+from sentinel.observations import ADMITTED, REFUSED, UNKNOWN, Observations
 from sentinel.promise import Promise, Window
 
 State = Literal["kept", "broken", "void", "partial"]
 
 LATE_MS = 50.0
+MOST_UNKNOWN = 0.05
 _FAULTS: Mapping[str, str] = {
     "over-admission": "requests admitted over the limit",
     "wrong-refusal": "requests refused that were owed an admission",
     "retry-after": "Retry-After answers that did not hold",
-    "lost-penalty": "admissions inside a block",
+    "lost-penalty": "admissions inside a penalty that was announced",
 }
 
 
@@ -31,7 +33,7 @@ class Facts:
     """Hold what a sentence about an audit rests on.
 
     `sent` counts the requests of all acts. `tested` and `left_out` name acts; `skipped` counts those tested
-    whose waits were skipped.
+    whose waits were skipped. `blocks` are the penalties that were announced, None where none are judged.
     """
 
     promise: Promise
@@ -46,6 +48,21 @@ class Facts:
     left_out: tuple[LeftOut, ...]
     stopped: bool
     needed_s: int | None
+    blocks: tuple[Block, ...] | None = None
+
+    @property
+    def unclear(self) -> bool:
+        """Tell whether too many requests had no answer that tells what the limiter said."""
+        return self.seen.count(UNKNOWN) > MOST_UNKNOWN * len(self.seen)
+
+    @property
+    def untested_penalties(self) -> str:
+        """Say why no penalty was tested although penalties are judged; nothing where one was."""
+        if self.blocks is None or any(f.examined for f in self.findings if f.proof == "lost-penalty"):
+            return ""
+        if not self.blocks:
+            return "no penalty was announced"
+        return f"{_penalties(len(self.blocks))} announced, but nothing was sent during any of them"
 
     @property
     def decisive(self) -> bool:
@@ -88,6 +105,8 @@ def _doubt(facts: Facts, total: str) -> str:
         return f"the positive control did not fit, so nothing is known to be limited ({total})"
     if not facts.control_refused:
         return f"the positive control was not refused, so nothing was limited ({total})"
+    if facts.decisive and facts.untested_penalties and not facts.unclear:
+        return f"nothing proven against the limit ({total}), but {facts.untested_penalties}"
     if facts.decisive:
         return f"{unknown:,} of {facts.sent:,} requests had no usable answer ({answers})"
     kind = "a fixed window would pass as well" if isinstance(facts.promise, Window) else "any counter would"
@@ -163,8 +182,29 @@ def strength(
         held = again.examined - again.proven
         lines.append(f"Retry-After: waited for {again.examined} times, then admitted {held} times")
     else:
-        lines.append("Retry-After: not tested, no refusal could be waited for with nothing else under way")
+        lines.append(
+            "Retry-After: not tested, no refusal could be waited for in the time allowed and with nothing "
+            "else under way"
+        )
     return tuple(lines)
+
+
+def penalised(facts: Facts) -> tuple[str, ...]:
+    """Say how many penalties were announced and what was tried during them."""
+    if facts.blocks is None:
+        return ()
+    if facts.untested_penalties:
+        return (f"penalties: {facts.untested_penalties}, so none can be said to hold",)
+    tried = next(finding for finding in facts.findings if finding.proof == "lost-penalty")
+    line = (
+        f"penalties: {_penalties(len(facts.blocks))} announced; {tried.examined:,} requests were sent and "
+        f"answered during them, {tried.proven:,} of these admitted"
+    )
+    return (line,)
+
+
+def _penalties(count: int) -> str:
+    return "1 penalty was" if count == 1 else f"{count:,} penalties were"
 
 
 def _at_least(value: float) -> str:

@@ -32,7 +32,8 @@ class AuditSettings:
     """Set how an audit is made; see `plan_audit` and `evaluate` for ranges.
 
     single_key: the target tells callers apart no further. fresh: no key was used before. judge_refusals: no
-    other limit or penalty refuses. seed: of the random spacings. witness: believes the instants of decision
+    other limit or penalty refuses. judge_penalties: waits beyond all that the promise can owe announce
+    penalties. seed: of the random spacings. witness: believes the instants of decision
     that the target tells and signs, and insists on them. admitted: the statuses that only a request gets
     which the limiter let through.
     """
@@ -43,6 +44,7 @@ class AuditSettings:
     single_key: bool = False
     fresh: bool = True
     judge_refusals: bool = True
+    judge_penalties: bool = False
     clock: ClockTrust | None = None
     seed: int = 0
     witness: Witness | None = None
@@ -112,6 +114,7 @@ class _Audit:
             rows,
             clock=settings.clock,
             judge_refusals=settings.judge_refusals,
+            judge_penalties=settings.judge_penalties,
             fresh=settings.fresh,
             skipping=skipping,
             stopped=self._stop.is_set(),

@@ -3,8 +3,9 @@ machine's mood.
 
 A single run that stands out is a warning and a reason to run again at once. A regression is claimed only
 when the last five comparable runs lie above the twenty before them (Mann-Whitney, p < 0.01) and by at least
-5 %: on unchanged code that is fewer than one false alarm in a hundred runs. Runs are comparable when plan and
-host are the same.
+5 %, and so clearly that chance alone would show as much, in any of the figures judged, in fewer than one of a
+hundred comparisons of unchanged code. That holds as long as a run says nothing of the next; a machine whose
+moods last longer than a run brings more. Runs are comparable when plan and host are the same.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from math import comb, sqrt
 from statistics import NormalDist, median
 from typing import Literal
 
+from sentinel.deals import Dealt, chances
 from sentinel.errors import ConfigurationError
 
 State = Literal["ok", "warning", "regression", "undecided"]
@@ -26,6 +29,7 @@ FEWEST = 5  # runs a warning needs to look back on
 SPREADS = 4.0
 LEAST_CHANGE = 0.05
 SIGNIFICANCE = 0.01
+TOGETHER = 0.0075  # over all figures judged: fewer than one in a hundred, and some room for moods
 _EXACT_UP_TO = 80
 
 
@@ -51,8 +55,8 @@ MEASURES = (
 class Change:
     """Compare one figure of a run with those of the comparable runs before it.
 
-    `change` is relative to the median before, positive when worse; `p` is the Mann-Whitney probability,
-    None when too few runs exist; `before` counts the runs looked back on.
+    `change` is relative to the median before, positive when worse; `p` is the Mann-Whitney probability of
+    this figure alone, None when too few runs exist; `before` counts the runs looked back on.
     """
 
     measure: str
@@ -87,7 +91,9 @@ class Comparison:
         worst = [change.statement for change in self.changes if change.state == self.state]
         match self.state:
             case "undecided":
-                return f"nothing to compare with: {len(self.against)} comparable runs, {FEWEST} are needed"
+                count = len(self.against)
+                runs = f"{count} comparable {'run' if count == 1 else 'runs'}"
+                return f"nothing to compare with: {runs}, {FEWEST} are needed"
             case "ok":
                 return f"no worse than the {len(self.against)} comparable runs before it"
             case "warning":
@@ -103,6 +109,9 @@ def compare(
 ) -> Comparison:
     """Compare a run's figures with those of comparable earlier runs, oldest first.
 
+    Where a figure on its own would be a regression, it is one only if chance would show as much in any of
+    the figures in fewer than one of a hundred comparisons.
+
     >>> runs = [(f"r{n}", {"p95_ms": 100.0 + n % 3}) for n in range(24)]
     >>> [compare("new", {"p95_ms": p95}, runs).state for p95 in (101.0, 150.0)]
     ['ok', 'warning']
@@ -110,20 +119,42 @@ def compare(
     >>> compare("new", {"p95_ms": 121.0}, slow).state
     'regression'
     """
-    changes = []
+    series = []
     for measure in MEASURES:
         value = figures.get(measure.name)
         past = [found for _, row in earlier if (found := row.get(measure.name)) is not None]
         if value is not None and past:
-            changes.append(judge(measure, [*past, value]))
+            series.append((measure, [*past, value]))
+    changes = [judge(measure, values) for measure, values in series]
+    if any(change.state == "regression" for change in changes):
+        together = _together(series)
+        changes = [judge(measure, values, together.get(measure.name)) for measure, values in series]
     return Comparison(run_id, tuple(name for name, _ in earlier), tuple(changes))
 
 
-def judge(measure: Measure, values: Sequence[float]) -> Change:
-    """Judge the last of a series of figures, oldest first, by those before it."""
+def _together(series: Sequence[tuple[Measure, Sequence[float]]]) -> dict[str, float]:
+    """Give the chance, per figure, that any of those with enough runs looks as bad as it does."""
+    judged = [(measure, values) for measure, values in series if len(values) >= LATEST + BEFORE]
+    dealt = [
+        Dealt([_sign(measure) * value for value in values[-LATEST - BEFORE :]], measure.least)
+        for measure, values in judged
+    ]
+    found = chances(dealt, LATEST, LEAST_CHANGE)
+    return {measure.name: chance for (measure, _), chance in zip(judged, found, strict=True)}
+
+
+def _sign(measure: Measure) -> float:
+    return 1.0 if measure.higher_is_worse else -1.0
+
+
+def judge(measure: Measure, values: Sequence[float], together: float | None = None) -> Change:
+    """Judge the last of a series of figures, oldest first, by those before it.
+
+    `together` is the chance that any of several figures judged looks as bad; None where this is the only one.
+    """
     if len(values) < 2:
         raise ConfigurationError(f"{measure.name}: one run compares with nothing; give at least two values")
-    sign = 1.0 if measure.higher_is_worse else -1.0
+    sign = _sign(measure)
     value, before = values[-1], values[-1 - BEFORE : -1]
     usual = median(before)
     p: float | None = None
@@ -131,11 +162,13 @@ def judge(measure: Measure, values: Sequence[float]) -> Change:
         latest, reference = values[-LATEST:], values[-LATEST - BEFORE : -LATEST]
         p = mann_whitney([sign * v for v in latest], [sign * v for v in reference])
         shift = sign * (median(latest) - median(reference))
-        if p < SIGNIFICANCE and _matters(shift, median(reference), measure):
+        clear = p < SIGNIFICANCE and (together is None or together < TOGETHER)
+        if clear and _matters(shift, median(reference), measure):
             change = _relative(shift, median(reference))
+            of_all = "" if together is None else f"; {together:.2g} over all figures"
             words = (
                 f"{measure.name} of the last {LATEST} runs is {median(latest):.4g}, {abs(change):.0%} worse "
-                f"than the {BEFORE} before (p = {p:.2g})"
+                f"than the {BEFORE} before (p = {p:.2g}{of_all})"
             )
             return Change(
                 measure.name, value, median(reference), change, p, len(reference), "regression", words
@@ -184,7 +217,7 @@ def mann_whitney(above: Sequence[float], below: Sequence[float]) -> float:
     m, total = len(above), len(above) + len(below)
     reached = sum(ranks[:m])
     if total <= _EXACT_UP_TO:
-        ways = _ways(ranks, m)
+        ways = _ways(tuple(sorted(ranks)), m)
         return float(Fraction(sum(count for rank, count in ways.items() if rank >= reached), comb(total, m)))
     n = len(below)
     u = reached / 2 - m * (m + 1) / 2
@@ -211,7 +244,8 @@ def _group_sizes(values: Sequence[float]) -> list[int]:
     return list(sizes.values())
 
 
-def _ways(ranks: Sequence[int], m: int) -> dict[int, int]:
+@lru_cache(maxsize=64)
+def _ways(ranks: tuple[int, ...], m: int) -> dict[int, int]:
     """Count, for each rank sum, the choices of m of the ranks that reach it."""
     chosen: list[dict[int, int]] = [{0: 1}, *({} for _ in range(m))]
     for rank in ranks:

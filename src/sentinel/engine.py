@@ -20,7 +20,7 @@ from sentinel.draws import openings
 from sentinel.drivers.driver import Driver
 from sentinel.drivers.http import HttpDriver
 from sentinel.errors import ConfigurationError
-from sentinel.options import Options, Run
+from sentinel.options import MAX_AHEAD_S, Options, Run
 from sentinel.pacer import Schedule, schedule
 from sentinel.player import Player
 from sentinel.quiet import quiet, sweep
@@ -144,6 +144,10 @@ class Engine:
                 ago = wall - options.start_at
                 raise ConfigurationError(
                     f"start_at is {options.start_at}, {ago:.3f} s ago; choose a later instant"
+                )
+            if not options.start_at <= wall + MAX_AHEAD_S:
+                raise ConfigurationError(
+                    f"start_at is {options.start_at}; it is a Unix time at most a day ahead"
                 )
             return now + round((options.start_at - wall) * NS)
         return now + round((-wall % options.align_s) * NS) if options.align_s else now

@@ -36,3 +36,18 @@ def check_range(field: str, value: float, low: float, high: float, unit: str = "
         suffix = f" {unit}" if unit else ""
         shown = f"{value}{suffix}" if number else f"the {type(value).__name__} {value!r}"
         raise ConfigurationError(f"{field} is {shown}; it must be between {low:,} and {high:,}{suffix}")
+
+
+def check_whole(field: str, value: int, low: int, high: int, unit: str = "") -> None:
+    """Raise ConfigurationError unless the value is a whole number and `low <= value <= high`.
+
+    >>> check_whole("clump size", 10, 2, 100_000)
+    >>> check_whole("clump size", 2.5, 2, 100_000)  # type: ignore[arg-type]
+    Traceback (most recent call last):
+    sentinel.errors.ConfigurationError: clump size is 2.5; it must be a whole number
+    """
+    check_range(field, value, low, high, unit)
+    if not isinstance(value, int):
+        raise ConfigurationError(
+            f"{field} is {value!r}{f' {unit}' if unit else ''}; it must be a whole number"
+        )

@@ -1,4 +1,4 @@
-"""What a reader must know about a run besides its figures."""
+"""What a reader must know about a run besides its figures. Of a void run nothing is concluded."""
 
 from __future__ import annotations
 
@@ -21,11 +21,16 @@ def notes(record: RunRecord, steps: tuple[LoadStep, ...]) -> tuple[str, ...]:
         told.append(f"partial: {stopped_words(record)}")
     cut = record.counters.get("cut_sessions", 0)
     if cut:
-        told.append(f"{cut:,} sessions were cut short: they were not done when the run ended")
+        sessions = (
+            "1 session was cut short: it was" if cut == 1 else f"{cut:,} sessions were cut short: they were"
+        )
+        told.append(f"{sessions} not done when the run ended")
     unsent = record.counters.get("unsent", 0)
     if unsent:
         told.append(f"{unsent:,} of {sum(record.planned):,} planned requests were never sent")
-    told += [*_left_behind(record), *_little(steps)]
+    told += _left_behind(record)
+    if not record.void:
+        told += _little(steps)
     return tuple(told)
 
 

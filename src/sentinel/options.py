@@ -9,17 +9,19 @@ from sentinel.pacer import Segment
 from sentinel.recorder import Columns
 from sentinel.run import RunRecord
 
+MAX_AHEAD_S = 86_400  # whatever starts later than that is a slip of the pen
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """Set how a scenario is run.
 
-    segment: this process's share of the arrivals. start_at: Unix time of the start, for several processes at
-    once; align_s: start at the next multiple of this many seconds of Unix time (0 to 3,600; 0 starts at
-    once). columns: keep every request, for audits; capture: name of a response header to keep with each of
-    them. drain_s: how long to wait for answers after the load's end (0 to 300; the scenario's time-out unless
-    given). cleanup_s: how long removing what the run created may take (0 to 600). run_id: made up unless
-    given.
+    segment: this process's share of the arrivals. start_at: Unix time of the start, at most a day ahead, for
+    several processes at once; align_s: start at the next multiple of this many seconds of Unix time (0 to
+    3,600; 0 starts at once). columns: keep every request, for audits; capture: name of a response header to
+    keep with each of them. drain_s: how long to wait for answers after the load's end (0 to 300; the
+    scenario's time-out unless given). cleanup_s: how long removing what the run created may take (0 to 600).
+    run_id: made up unless given.
     """
 
     segment: Segment = field(default_factory=Segment)

@@ -1,8 +1,10 @@
-"""What a limiter costs per request, with an interval: two arms, drawn at random, on one timeline.
+"""What a limiter costs per request, with an interval: two arms, the same requests, on one timeline.
 
-Every request of a Poisson stream goes to one of two senders, limiter on or limiter off, by the toss of a
-coin. Whatever else the machine does then hits both alike, and only the limiter tells them apart. Requests
-near each other in time share their luck, so the bootstrap resamples whole seconds, never single requests.
+Every request of a Poisson stream goes to two senders one shortly after the other, limiter on and limiter off,
+in an order that a coin decides. Whatever else the machine does then hits both alike, and only the limiter
+tells them apart. Refused requests are compared with the same requests of the arm without, not with all of
+that arm: a limit refuses what follows shortly on something else, which finds a server awake. Requests near
+each other in time share their luck, so the bootstrap resamples whole seconds, never single requests.
 
 Two figures are compared. The difference of medians says what a typical request pays, and a stall of the
 machine does not move it. The difference of means also sees a cost that falls on few requests. A
@@ -106,7 +108,10 @@ class Overhead:
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
     """Hold one experiment as columns: when (ns), whether the limiter was on, its answer, how long it took
-    (ns)."""
+    (ns).
+
+    The answer is that of the limiter; what the arm without it served goes by the answer to the same request.
+    """
 
     sent_ns: IntArray
     on: npt.NDArray[np.bool_]
@@ -145,7 +150,7 @@ def overhead(
     """
     check_range("confidence", confidence, 0.5, 0.9999)
     check_range("resamples", resamples, 100, 1_000_000)
-    kept = ~samples.on | (samples.refused == (answer == "refused"))
+    kept = samples.refused == (answer == "refused")
     on, took = samples.on[kept], samples.service_ns[kept]
     if min(int(on.sum()), int((~on).sum())) < FEWEST_SAMPLES:
         return None

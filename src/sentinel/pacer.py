@@ -17,7 +17,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from sentinel.errors import ConfigurationError, check_range
+from sentinel.errors import ConfigurationError, check_range, check_whole
 from sentinel.profile import MAX_OPERATIONS, Profile
 from sentinel.run import Json, JsonObject
 
@@ -75,7 +75,7 @@ class Clumped(Spacing):
     size: int = 10
 
     def __post_init__(self) -> None:
-        check_range("clump size", self.size, 2, 100_000)
+        check_whole("clump size", self.size, 2, 100_000)
 
     def seconds(self, profile: Profile, rng: np.random.Generator) -> Floats:
         """Give the even instants with every clump moved to the instant of its first member."""
@@ -147,8 +147,8 @@ class Segment:
     count: int = 1
 
     def __post_init__(self) -> None:
-        check_range("segment count", self.count, 1, 1000)
-        check_range("segment index", self.index, 0, self.count - 1)
+        check_whole("segment count", self.count, 1, 1000)
+        check_whole("segment index", self.index, 0, self.count - 1)
 
     @classmethod
     def parse(cls, text: str) -> Segment:

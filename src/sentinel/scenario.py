@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from sentinel.application import Application
+from sentinel.application import Application, check_headers
 from sentinel.criterion import Criterion
-from sentinel.errors import ConfigurationError, check_range
+from sentinel.errors import ConfigurationError, check_range, check_whole
 from sentinel.filling import check_filling, check_placeholders
 from sentinel.pacer import Even, Spacing
 from sentinel.profile import Profile, check_operations
@@ -42,8 +42,9 @@ class Population:
     hot_share: float = 0.0
 
     def __post_init__(self) -> None:
-        check_range("users.count", self.count, 0, 1_000_000)
+        check_whole("users.count", self.count, 0, 1_000_000)
         check_range("users.hot_share", self.hot_share, 0, 1)
+        check_headers("users", self.headers)
         if not self.tenants:
             raise ConfigurationError("users.tenants is empty; name at least one tenant")
 
@@ -83,8 +84,8 @@ class Scenario:
         _check_name("scenario", self.name)
         check_range("pace_s", self.pace_s, 0 if self.model == "closed" else 0.001, 3600, "s")
         check_range("timeout_s", self.timeout_s, 0.001, 300, "s")
-        check_range("max_in_flight", self.max_in_flight, 1, 20_000)
-        check_range("seed", self.seed, 0, 2**63 - 1)
+        check_whole("max_in_flight", self.max_in_flight, 1, 20_000)
+        check_whole("seed", self.seed, 0, 2**63 - 1)
         if self.model not in ("open", "closed") or self.unit not in ("sessions/s", "users"):
             raise ConfigurationError(
                 f"model is {self.model!r} and unit {self.unit!r}; use open or closed, sessions/s or users"

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import cast
 
 from sentinel.draws import Draws
-from sentinel.errors import ConfigurationError, check_range
+from sentinel.errors import ConfigurationError, check_whole
 from sentinel.run import Json, JsonObject
 
 _WORDS = (
@@ -49,8 +49,8 @@ class Number(Source):
     high: int = 1000
 
     def __post_init__(self) -> None:
-        check_range("low", self.low, 0, 2**31)
-        check_range("high", self.high, self.low, 2**31)
+        check_whole("low", self.low, 0, 2**31)
+        check_whole("high", self.high, self.low, 2**31)
 
     def draw(self, draws: Draws) -> str:
         """Draw a number."""
@@ -88,7 +88,7 @@ class Text(Source):
     words: int = 8
 
     def __post_init__(self) -> None:
-        check_range("words", self.words, 1, 10_000)
+        check_whole("words", self.words, 1, 10_000)
 
     def draw(self, draws: Draws) -> str:
         """Write the words."""
@@ -102,7 +102,7 @@ class Hex(Source):
     digits: int = 16
 
     def __post_init__(self) -> None:
-        check_range("digits", self.digits, 1, 10_000_000)
+        check_whole("digits", self.digits, 1, 10_000_000)
 
     def draw(self, draws: Draws) -> str:
         """Write the digits; a long text repeats 4,096 random ones, which no limiter minds."""

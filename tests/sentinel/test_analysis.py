@@ -209,11 +209,20 @@ def test_status_follows_the_error_rate(simulate: Simulate) -> None:
     assert not analyse(simulate([100.0] * 10, errors=0.05)).incident
 
 
+def test_of_a_void_run_nothing_is_concluded_by_littles_law_either(bent_run: RunRecord) -> None:
+    unsteady = replace(bent_run, in_flight=tuple(50 * value for value in bent_run.in_flight))
+    assert any("Little's law is off" in note for note in analyse(unsteady).notes)
+    void = analyse(replace(unsteady, void_reasons=("lag p99 was 9 ms",)))
+    assert not any("Little" in note for note in void.notes)
+
+
 def test_a_closed_or_partial_run_says_so_and_an_empty_one_is_no_error(simulate: Simulate) -> None:
     run = simulate([100.0] * 10)
     notes = " ".join(analyse(replace(run, model="closed", status="partial")).notes)
     assert "under-reported" in notes and "stopped after 10 s" in notes
     cut = " ".join(analyse(replace(run, counters={"cut_sessions": 5, "left_behind": 4, "cleaned": 36})).notes)
     assert "5 sessions were cut short" in cut and "4 of 40 things that the run created" in cut
+    one = " ".join(analyse(replace(run, counters={"cut_sessions": 1})).notes)
+    assert "1 session was cut short: it was not done when the run ended" in one
     nothing = analyse(replace(run, ticks=(), planned=(), sent=(), done=(), users=(), in_flight=(), phases=()))
     assert nothing.total.requests == 0 and nothing.knee is None and nothing.recovery is None

@@ -20,7 +20,8 @@ from sentinel.errors import ConfigurationError
 from sentinel.exit_codes import ExitCode
 from sentinel.observations import Observation
 from sentinel.promise import Bucket, Promise, Window
-from threshold import AsyncLimiter, MemoryStore, SlidingWindow, TokenBucket
+from threshold import AsyncLimiter, Ladder, MemoryStore, Policy, Rung, SlidingWindow, TokenBucket
+from threshold.asgi import ThresholdMiddleware
 
 BUCKET, WINDOW = Bucket(500, 1_000_000, burst=50), Window(20, 2_000_000, precision=10)
 Take = Callable[[str], Awaitable[tuple[bool, float | None]]]
@@ -50,6 +51,7 @@ def audit(
     *,
     latency: tuple[float, float] = (0.0002, 0.004),
     judge_refusals: bool = True,
+    judge_penalties: bool = False,
     **plan_options: Any,
 ) -> AuditResult:
     """Audit a limiter that is handed a clock in microseconds, through a network of random latency."""
@@ -72,7 +74,7 @@ def audit(
             return Observation(sent, clock_ns(), admitted, wait, 200 if admitted else 429)
 
         rows = await run_audit(plan, send, key_prefix="run-1/", clock=clock_ns, wake=wake)
-        return evaluate(plan, rows, judge_refusals=judge_refusals)
+        return evaluate(plan, rows, judge_refusals=judge_refusals, judge_penalties=judge_penalties)
 
     try:
         plan = plan_audit(promise, wall_s=loop.time() + 0.05, **{"budget_s": 40.0, **plan_options})
@@ -198,6 +200,101 @@ def test_a_retry_after_that_lies_is_caught() -> None:
     result = audit(WINDOW, make)
     assert result.state == "broken" and result.retry_after.proven >= 3
     assert "Retry-After answers that did not hold" in result.sentence
+
+
+def laddered(*rungs: Rung) -> Callable[[Callable[[], int]], Take]:
+    """Put threshold's own middleware behind the network, with a ladder that strikes whoever is refused."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    def make(clock: Callable[[], int]) -> Take:
+        policy = Policy(
+            user=TokenBucket("500/second", burst=50), ladder=Ladder(list(rungs)), strike_anonymous=True
+        )
+        guarded = ThresholdMiddleware(app, policy=policy, store=MemoryStore(clock=clock))
+        addresses: dict[str, str] = {}
+
+        async def take(key: str) -> tuple[bool, float | None]:
+            address = addresses.setdefault(key, f"10.0.0.{len(addresses) + 1}")
+            start: dict[str, Any] = {}
+
+            async def send(message: Any) -> None:
+                start.update(message if message["type"] == "http.response.start" else {})
+
+            scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+            await guarded({**scope, "client": (address, 5000)}, _nothing, send)
+            told = dict(start["headers"]).get(b"retry-after")
+            return start["status"] == 200, None if told is None else float(told)
+
+        return take
+
+    return make
+
+
+async def _nothing() -> dict[str, Any]:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def forgetful(penalty_s: int) -> Callable[[Callable[[], int]], Take]:
+    """Announce a penalty with every refusal and never keep it."""
+
+    def make(clock: Callable[[], int]) -> Take:
+        honest = product(TokenBucket("500/second", burst=50))(clock)
+
+        async def take(key: str) -> tuple[bool, float | None]:
+            admitted, _ = await honest(key)
+            return admitted, None if admitted else float(penalty_s)
+
+        return take
+
+    return make
+
+
+def test_a_penalty_that_is_cut_short_is_proven_where_penalties_are_asked_about() -> None:
+    result = audit(BUCKET, forgetful(5), judge_penalties=True, budget_s=20.0)
+    assert result.state == "broken" and result.exit_code is ExitCode.CHECK_FAILED
+    assert result.lost_penalty is not None and result.lost_penalty.proven > 100
+    assert result.excess == 0 and "admissions inside a penalty that was announced" in result.sentence
+    accusation = result.lost_penalty.accusations[0]
+    found = re.fullmatch(
+        r"admitted ([\d.]+) s after it was told to wait, ([\d.]+) s before its block could end",
+        accusation.statement,
+    )
+    assert found and accusation.start_ns < accusation.end_ns
+    assert any(re.match(r"penalties: \d+ penalties were announced; .* of these", s) for s in result.strength)
+
+
+def test_a_conservative_retry_after_is_no_penalty_unless_one_asks() -> None:
+    result = audit(BUCKET, forgetful(5), budget_s=20.0)
+    assert result.state == "kept" and result.lost_penalty is None, result.sentence
+
+
+def test_a_ladder_of_the_product_keeps_the_penalties_it_announces() -> None:
+    result = audit(BUCKET, laddered(Rung(cooldown=3), Rung(ban=600)), judge_penalties=True)
+    assert result.state == "kept", result.sentence
+    assert result.lost_penalty is not None and result.lost_penalty.examined > 1_000
+    assert result.wrong_refusal is None, "a penalty refuses below the limit, and may"
+    assert result.retry_after.held and result.excess == 0
+    many = next(line for line in result.strength if line.startswith("penalties: "))
+    assert "0 of these admitted" in many
+
+
+def test_an_audit_of_penalties_without_any_is_void_and_says_so() -> None:
+    limit = TokenBucket("500/second", burst=50)
+    result = audit(BUCKET, product(limit), judge_penalties=True, budget_s=20.0)
+    assert result.state == "void" and result.exit_code is ExitCode.VOID
+    assert result.sentence.endswith("but no penalty was announced")
+    assert "penalties: no penalty was announced, so none can be said to hold" in result.strength
+    assert not any(line.startswith("penalties") for line in audit(BUCKET, product(limit)).strength)
+
+
+def test_a_wait_beyond_the_time_allowed_is_not_waited_for() -> None:
+    result = audit(BUCKET, forgetful(3_600), budget_s=20.0)
+    assert result.state == "kept" and result.retry_after.examined == 0
+    assert any("no refusal could be waited for in the time allowed" in line for line in result.strength)
+    assert audit(BUCKET, forgetful(10), budget_s=20.0).retry_after.examined > 0
 
 
 def test_a_limiter_that_refuses_nothing_is_broken_and_one_that_cannot_be_asked_enough_is_void() -> None:

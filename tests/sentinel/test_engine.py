@@ -185,6 +185,9 @@ def test_processes_can_start_together_and_late_ones_are_told() -> None:
     assert abs(datetime.fromisoformat(record.started_at).timestamp() - start) < 0.05
     with pytest.raises(ConfigurationError, match=r"start_at is .* s ago; choose a later instant"):
         run(scenario(), Recording(), Options(start_at=time.time() - 1))
+    for never in (float("inf"), float("nan"), time.time() + 90_000):
+        with pytest.raises(ConfigurationError, match="it is a Unix time at most a day ahead"):
+            run(scenario(), Recording(), Options(start_at=never))
 
 
 def test_a_run_can_start_on_a_boundary_of_the_wall_clock() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sentinel.announcements import Block, lost_penalty, retry_after
+from sentinel.announcements import Block, lost_penalty, penalties, retry_after
 from sentinel.errors import ConfigurationError
 from sentinel.findings import Finding
 from sentinel.observations import ADMITTED, REFUSED, UNKNOWN, Observation, Observations
@@ -181,6 +181,28 @@ def test_a_penalty_that_was_lost_is_proven_by_an_admission_inside_the_block() ->
     assert lost_penalty(Observations.of(["bob"] * 3, rows), [block]).held, (
         "another key's block proves nothing"
     )
+
+
+def test_penalties_are_waits_beyond_what_the_limit_can_owe_and_repeating_one_makes_no_second() -> None:
+    second = 1_000_000_000
+    promise = Bucket(1, 4_000_000, burst=3)  # owes up to 4 s
+    refusals = [(0, 5.0), (second, 60.0), (2 * second, 59.0), (70 * second, 30.0), (71 * second, None)]
+    rows = [Observation(at, at + 1_000, False, wait, 429) for at, wait in refusals]
+    seen = Observations.of(["ann"] * len(rows), rows)
+    assert penalties(seen, promise) == (
+        Block("ann", second + 1_000, 60 * second),
+        Block("ann", 70 * second + 1_000, 99 * second),
+    )
+    assert penalties(seen, Bucket(1, 60_000_000, burst=3)) == (), "a limit may owe a minute"
+    longer = [*rows[1:2], Observation(30 * second, 30 * second + 1_000, False, 60.0, 429)]
+    (block,) = penalties(Observations.of(["ann"] * 2, longer), promise)
+    assert block == Block("ann", second + 1_000, 89 * second), "prolonged before it can have ended"
+    slow = Observation(0, 100 * second, False, 60.0, 429)
+    assert penalties(Observations.of(["ann"], [slow]), promise) == (), "over before the answer came"
+    drifting = ClockTrust(drift_ppm=100_000)
+    assert len(penalties(Observations.of(["ann"] * 2, longer), promise, drifting)) == 1
+    late = [rows[1], Observation(57 * second, 57 * second + 1_000, False, 60.0, 429)]
+    assert len(penalties(Observations.of(["ann"] * 2, late), promise, drifting)) == 2
 
 
 def test_a_retry_after_that_lies_is_proven_by_one_that_was_obeyed() -> None:

@@ -4,6 +4,9 @@ is real."""
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from heapq import heappop, heappush
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ import pytest
 from sentinel.errors import ConfigurationError
 from sentinel.observations import Observation
 from sentinel.overhead import Difference, Overhead, Samples, overhead, overheads, student_t
-from sentinel.overhead_run import capacity, loads, measure
+from sentinel.overhead_run import capacity, in_turn, loads, measure
 
 
 def simulated(
@@ -28,9 +31,9 @@ def simulated(
     stalled = rng.random(n) < 0.002
     took[stalled] += rng.exponential(3_000, int(stalled.sum()))
     on = rng.random(n) < 0.5
-    no = on & (rng.random(n) < refused)
+    no = rng.random(n) < refused
     took = np.where(on, took + added_us, took)
-    took = np.where(no, 120.0, took)
+    took = np.where(on & no, 120.0, took)
     return Samples(sent, on, no, (np.maximum(took, 1) * 1e3).astype(np.int64))
 
 
@@ -106,19 +109,27 @@ def test_the_t_quantile_agrees_with_printed_tables() -> None:
 
 
 class Clock:
-    """Stand still until someone waits."""
+    """Stand still until everybody waits, then go on to the first instant that is waited for."""
 
-    now_ns = 5_000_000_000
+    def __init__(self) -> None:
+        self.now_ns = 5_000_000_000
+        self._waiting: list[tuple[int, int]] = []
+        self._number = itertools.count()
 
     def __call__(self) -> int:
         return self.now_ns
 
     async def wake(self, instant_ns: int) -> None:
-        await asyncio.sleep(0)
-        self.now_ns = instant_ns
+        mine, turns = (instant_ns, next(self._number)), 0
+        heappush(self._waiting, mine)
+        while turns < 6:  # first for so long that whoever was let go before has begun to wait again
+            await asyncio.sleep(0)
+            turns = turns + 1 if self._waiting[0] == mine else 0
+        heappop(self._waiting)
+        self.now_ns = max(self.now_ns, instant_ns)
 
 
-def test_the_runner_gives_each_request_to_one_arm_by_chance_and_the_statistic_reads_the_cost_back() -> None:
+def test_the_runner_gives_each_request_to_both_arms_and_the_statistic_reads_the_cost_back() -> None:
     clock = Clock()
     rng = np.random.default_rng(2)
     broken = iter(range(10**6))
@@ -143,12 +154,60 @@ def test_the_runner_gives_each_request_to_one_arm_by_chance_and_the_statistic_re
         )
     )
     assert 3_500 < len(samples) < 4_500 and samples.failed > 0
-    assert 0.45 < samples.on.mean() < 0.55
+    assert samples.on.mean() == 0.5, "who has no answer is left out with the twin"
     result = found(samples)
     assert result.median.low_us <= 200 <= result.median.high_us
     assert 9 <= result.blocks <= 11
     with pytest.raises(ConfigurationError, match="rate is 0"):
         asyncio.run(measure(lambda k: send(0, k), lambda k: send(0, k), rate=0, seconds=10))
+
+
+class Drowsy:
+    """Serve at once while busy, and the later the longer it has idled, behind a bucket or behind none."""
+
+    def __init__(self, clock: Clock, per_second: float | None) -> None:
+        self._clock, self._per_second = clock, per_second
+        self._idle_since, self._level = 0, 2.0
+
+    async def __call__(self, _: str) -> Observation:
+        await asyncio.sleep(0)
+        now = self._clock()
+        passed_ns, self._idle_since = now - self._idle_since, now
+        admitted = True
+        if self._per_second is not None:
+            self._level = min(2.0, self._level + self._per_second * passed_ns / 1e9)
+            admitted = self._level >= 1
+            self._level -= admitted
+        return Observation(now, now + 100_000 + min(200_000, passed_ns // 20), admitted, None, 200)
+
+
+def test_servers_alike_that_wake_slowly_differ_in_nothing_though_refusals_find_them_awake() -> None:
+    clock = Clock()
+    on, off = Drowsy(clock, 100), Drowsy(clock, None)
+    samples = asyncio.run(measure(on, off, rate=400, seconds=10, wake=clock.wake, clock=clock))
+    by_answer = {one.answer: one for one in overheads(samples)}
+    assert by_answer["allowed"].off_us - by_answer["refused"].off_us > 50
+    for one in by_answer.values():
+        assert abs(one.median.value_us) < 2 and abs(one.mean.value_us) < 2
+
+
+@pytest.mark.parametrize("on_first", [True, False])
+def test_the_second_of_a_pair_leaves_half_a_millisecond_after_the_first_has_answered(on_first: bool) -> None:
+    clock = Clock()
+    sent: dict[str, int] = {}
+
+    def sender(name: str) -> Callable[[str], Awaitable[Observation]]:
+        async def send(key: str) -> Observation:
+            sent[name] = clock()
+            await clock.wake(clock() + 300_000)
+            return Observation(sent[name], clock(), True)
+
+        return send
+
+    pair = in_turn(sender("on"), sender("off"), "ann", on_first=on_first, wake=clock.wake, clock=clock)
+    on, off = asyncio.run(pair)
+    assert (on.sent_ns, off.sent_ns) == (sent["on"], sent["off"])
+    assert off.sent_ns - on.sent_ns == (800_000 if on_first else -800_000)
 
 
 def test_capacity_is_counted_and_loads_stay_below_half_of_it() -> None:

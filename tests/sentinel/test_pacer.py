@@ -148,6 +148,8 @@ def test_refuses_segments_that_are_none(text: str) -> None:
     ("kind", "parameters", "message"),
     [
         ("clumped", {"size": 1}, "clump size is 1; it must be between 2 and 100,000"),
+        ("clumped", {"size": 2.5}, "clump size is 2.5; it must be a whole number"),
+        ("clumped", {"size": True}, "clump size is the bool True"),
         ("boundary", {"window_s": 0}, "window_s is 0"),
         ("boundary", {"window_s": 1, "width_s": 2}, "width_s is 2"),
         ("boundary", {"offset_s": 9}, "offset_s is 9"),

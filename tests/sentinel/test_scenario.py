@@ -165,6 +165,17 @@ def test_a_scenario_is_refused_with_field_value_and_remedy(changes: dict[str, ob
         (lambda: Step("a", "/a b"), "has no blanks"),
         (lambda: Step("a", "/", "FETCH"), "method is 'FETCH'"),
         (lambda: Step("a", "/", headers=(("X-A", "b\r\nX-C: d"),)), "cannot be sent"),
+        (lambda: Population(headers=(("X-A", "b\r\nX-C: d"),)), "users: header 'X-A': .* cannot be sent"),
+        (
+            lambda: Population(headers=(("X A", "b"),)),
+            "users: header 'X A': 'b' cannot be sent; a name is one word",
+        ),
+        (lambda: Population(count=2.5), "users.count is 2.5; it must be a whole number"),  # type: ignore[arg-type]
+        (lambda: Repeat(2.5), "repeat.times is 2.5; it must be a whole"),  # type: ignore[arg-type]
+        (lambda: Step("a", "/", payload_bytes=0.5), "payload_bytes is 0.5; it must be a"),  # type: ignore[arg-type]
+        (lambda: Expect((200.5,)), "expect.status is 200.5; it must be a whole"),  # type: ignore[arg-type]
+        (lambda: Hex(1.5), "digits is 1.5; it must be a whole number"),  # type: ignore[arg-type]
+        (lambda: Number(1, 1.5), "high is 1.5; it must be a whole number"),  # type: ignore[arg-type]
         (lambda: Step("a", "/", probability=1.1), "probability is 1.1"),
         (lambda: Step("a", "/", mode="aside"), "mode is 'aside'"),  # type: ignore[arg-type]
         (lambda: Step("a", "/", body="x", payload_bytes=3), "both a body and payload_bytes"),

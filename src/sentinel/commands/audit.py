@@ -86,6 +86,11 @@ STRANGERS_DRIFT_PPM = 500  # what NTP may do to one clock beside another
     help="Judge no refusals, because other limits or penalties may refuse as well.",
 )
 @click.option(
+    "--penalties",
+    is_flag=True,
+    help="A Retry-After beyond what the limit can owe announces a penalty: prove that none is cut short.",
+)
+@click.option(
     "--witness-secret",
     metavar="SECRET",
     envvar="SENTINEL_WITNESS_SECRET",
@@ -111,6 +116,7 @@ def audit_command(
     duration: float,
     rate: float,
     only_over_admission: bool,
+    penalties: bool,
     witness_secret: str | None,
     seed: int,
     json_file: Path | None,
@@ -149,7 +155,8 @@ def audit_command(
         max_rate=rate,
         single_key=single,
         fresh=not single,
-        judge_refusals=not only_over_admission,
+        judge_refusals=not (only_over_admission or penalties),
+        judge_penalties=penalties,
         clock=ClockTrust() if local else ClockTrust(drift_ppm=STRANGERS_DRIFT_PPM),
         seed=seed,
         witness=_witness(witness_secret, told=target is not None and local),
@@ -192,6 +199,7 @@ def _settings(settings: AuditSettings) -> JsonObject:
         "max_rate": settings.max_rate,
         "single_key": settings.single_key,
         "judge_refusals": settings.judge_refusals,
+        "judge_penalties": settings.judge_penalties,
         "drift_ppm": settings.clock.drift_ppm if settings.clock else 0,
         "admitted": None if settings.admitted == ADMITTED else [*sorted(settings.admitted)],
         "witnessed": settings.witness is not None,

@@ -105,8 +105,9 @@ def overhead(
     """Measure what the limiter adds to allowed and to refused requests; pass only if even the upper end of
     every interval is inside the budget.
 
-    Every request goes to the app with or without its limiter by the toss of a coin, at up to three loads
-    below half of what the target bears. Without --target it measures threshold's demo app.
+    Every request goes to the app with and without its limiter, one shortly after the other, in an order that
+    a coin decides, at up to three loads below half of what the target bears. Without --target it measures
+    threshold's demo app.
 
     \b
     sentinel overhead --target myapp:app --budget 5ms

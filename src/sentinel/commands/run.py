@@ -41,7 +41,7 @@ from threshold import Rate
     "--target",
     required=True,
     metavar="TARGET",
-    help="http://127.0.0.1:8000, unix:/path/to.sock, or module:app to call an ASGI app in this process.",
+    help="http://127.0.0.1:8000, unix:/path/to.sock, or module:app (ASGI or WSGI), called in this process.",
 )
 @options.permission
 @click.option(
@@ -123,11 +123,15 @@ def run(
     db: Path,
     no_save: bool,
 ) -> ExitCode:
-    """Run a scenario (a name that ships, or a TOML file) against a target.
+    """Run a scenario against a target.
+
+    SCENARIO is a name that ships (see `sentinel scenarios`), a TOML file, or module:attribute, a Scenario
+    made in Python.
 
     \b
     sentinel run launch-day --target myapp:app --scale 0.01
     sentinel run my-scenario.toml --target http://127.0.0.1:8000 --profile spike --duration 30s --rate 500
+    sentinel run my_scenarios:evening --target myapp:wsgi_app
     """
     plan = change(find(scenario), Changes(scale, profile, duration, rate, seed, closed, users, checks))
     asked = audited(plan, LimitOptions(limit, algorithm, burst, precision, limited, limited_by))

@@ -14,6 +14,7 @@ from datetime import datetime
 import click
 
 from sentinel.errors import ConfigurationError
+from sentinel.options import MAX_AHEAD_S
 from sentinel.pacer import Segment
 from threshold import Rate
 
@@ -81,11 +82,17 @@ def instant(text: str) -> float:
     1767323045.0
     """
     if text.startswith("+"):
-        return time.time() + duration(0, 86_400)(text[1:])
+        return time.time() + duration(0, MAX_AHEAD_S)(text[1:])
     try:
-        return float(text)
+        found = float(text)
     except ValueError:
-        pass
+        found = _date(text)
+    if not found <= time.time() + MAX_AHEAD_S:
+        raise click.BadParameter(f"{text} is out of range; it must be at most a day ahead")
+    return found
+
+
+def _date(text: str) -> float:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:

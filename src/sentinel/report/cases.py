@@ -50,11 +50,13 @@ def run_cases(report: Report) -> tuple[Case, ...]:
 
 
 def _validity(report: Report) -> tuple[Case, ...]:
-    """Say whether the run proves anything: it was made as planned, ran to its end, and could be judged."""
+    """Say whether the run proves anything: it was made as planned, ran to its end, and could be judged; and
+    by which model, where stalls are under-reported."""
     record, verdict = report.record, report.verdict
     undecided = verdict.exit_code is ExitCode.VOID and not record.void and record.status == "complete"
     reasons = "; ".join(record.void_reasons) or (verdict.sentence if undecided else "")
-    valid = Case("run", "is valid", "failed" if reasons else "passed", reasons or "not void")
+    closed = "".join(f"; {note}" for note in report.analysis.notes if note.startswith("closed model"))
+    valid = Case("run", "is valid", "failed" if reasons else "passed", f"{reasons or 'not void'}{closed}")
     left = [note for note in report.analysis.notes if note.startswith("left behind")]
     told = (Case("run", "removed what it created", "skipped", "; ".join(left)),) if left else ()
     if record.status == "partial":

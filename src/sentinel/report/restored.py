@@ -67,6 +67,7 @@ def _audit(document: Any, promise: Promise) -> AuditResult:
         tuple(document["strength"]),
         tuple((one["status"], one["count"]) for one in document.get("unusable", ())),
         document.get("stopped", False),
+        findings.get("lost-penalty"),
     )
 
 

@@ -95,6 +95,56 @@ def test_an_app_in_this_process_is_audited_key_by_key(sentinel: Sentinel, tmp_pa
     assert "no runs yet" in sentinel("history").out
 
 
+LADDERED = """
+from threshold import Ladder, MemoryStore, Policy, Rung, TokenBucket
+from threshold.asgi import ThresholdMiddleware
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        raise RuntimeError
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+ladder = Ladder([Rung(cooldown=4)])
+policy = Policy(user=TokenBucket("50/second", burst=20), ladder=ladder, strike_anonymous=True)
+guarded = ThresholdMiddleware(app, policy=policy, store=MemoryStore())
+
+class Forgetful:
+    def __init__(self):
+        self.plain = ThresholdMiddleware(
+            app, policy=Policy(user=TokenBucket("50/second", burst=20)), store=MemoryStore()
+        )
+
+    async def __call__(self, scope, receive, send):
+        async def announce(message):
+            if message.get("status") == 429:
+                message = {**message, "headers": [(b"retry-after", b"4")]}
+            await send(message)
+
+        await self.plain(scope, receive, announce)
+
+forgetful = Forgetful()
+"""
+
+
+def test_penalties_are_proven_where_asked_about_and_kept_with_the_rest(
+    sentinel: Sentinel, tmp_path: Path
+) -> None:
+    (tmp_path / "laddered_app.py").write_text(LADDERED)
+    words = ["--limit", "50/s", "--burst", "20", "--duration", "3s", "--json", "a.json"]
+    kept = sentinel("audit", "--target", "laddered_app:guarded", "--penalties", *words)
+    assert kept.status == 0, kept.out + kept.err
+    document = json.loads(Path("a.json").read_text())
+    assert document["experiment"]["config"]["judge_penalties"] is True
+    found = {one["proof"]: one for one in document["findings"]}
+    assert found["lost-penalty"]["examined"] > 0 and found["lost-penalty"]["proven"] == 0
+    assert "wrong-refusal" not in found
+    assert "penalties were announced" in " ".join(sentinel("report", "last").out.split())
+    cut = sentinel("audit", "--target", "laddered_app:forgetful", "--penalties", *words)
+    assert cut.status == 2, cut.out + cut.err
+    assert "admissions inside a penalty that was announced" in " ".join(cut.out.split())
+
+
 def test_an_answer_that_the_limiter_may_not_have_seen_accuses_nobody(
     sentinel: Sentinel, tmp_path: Path
 ) -> None:

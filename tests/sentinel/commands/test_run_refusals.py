@@ -49,6 +49,11 @@ Sentinel = Callable[..., Any]
         (["smoke", "--start-at", "noon"], 1, r"'noon' is no instant"),
         (["smoke", "--start-at", "2026-01-02T03:04:05"], 1, r"names no time zone"),
         (["smoke", "--start-at", "1000"], 1, r"start_at is 1000.0, .* s ago; choose a later instant"),
+        (["smoke", "--start-at", "1e400"], 1, r"1e400 is out of range; it must be at most a day ahead"),
+        (["smoke", "--start-at", "inf"], 1, r"inf is out of range; it must be at most a day ahead"),
+        (["smoke", "--start-at", "nan"], 1, r"nan is out of range; it must be at most a day ahead"),
+        (["smoke", "--start-at=-inf"], 1, r"start_at is -inf, inf s ago; choose a later instant"),
+        (["smoke", "--start-at", "2999-01-01T00:00:00Z"], 1, r"must be at most a day ahead"),
         (["smoke", "--seed", "-1"], 1, r"-1 is not in the range"),
         (["smoke", "--nope"], 1, r"No such option '--nope'"),
     ],
@@ -101,6 +106,8 @@ step = [{ name = "x", path = "/" }]
         (SCENARIO.replace(RATE, ONE), r"points is 1; it must be between 2 and 1,000"),
         (SCENARIO.replace(RATE, TWICE), r"points\[2\].second is 5, after 5; seconds must strictly increase"),
         (SCENARIO.replace("name =", "nmae ="), r"scenario has no 'nmae'; it takes name"),
+        (SCENARIO + "[spacing]\nkind = 'clumped'\nsize = 2.5", r"clump size is 2.5; it must be a whole"),
+        (SCENARIO + '[users]\nheaders = { X = "a\\r\\nb" }', r"users: header 'X': 'a\\r\\nb' cannot be sent"),
         ("[scenario", r"not valid TOML"),
     ],
 )  # fmt: skip
@@ -156,3 +163,9 @@ def test_other_peoples_machines_need_to_be_allowed_by_name_and_public_ones_by_fl
 def test_what_is_no_target_is_refused(sentinel: Sentinel, target: str) -> None:
     said = sentinel("run", "smoke", "--target", target)
     assert said.status == 1 and "target is" in said.err
+
+
+def test_the_help_names_every_kind_of_scenario_and_target(sentinel: Sentinel) -> None:
+    said = " ".join(sentinel("run", "--help").out.split())
+    assert "a name that ships" in said and "a TOML file, or module:attribute" in said
+    assert "module:app (ASGI or WSGI), called in this process" in said

@@ -126,6 +126,17 @@ def test_what_was_not_judged_is_shown_so_in_every_form(bent_run: RunRecord) -> N
     assert document(report)["checks"][0]["state"] == "not judged"  # type: ignore[index,call-overload]
 
 
+def test_junit_says_that_a_model_was_closed_whatever_became_of_the_run(bent_run: RunRecord) -> None:
+    closed = replace(bent_run, model="closed")
+    for run in (closed, replace(closed, void_reasons=("lag p99 was 9 ms",))):
+        xml = ElementTree.fromstring(junit(run_cases(Report.of(run)), suite="s"))
+        (valid,) = (case for case in xml.iter("testcase") if case.get("name") == "is valid")
+        told = "".join(valid.itertext())
+        assert "; closed model: users wait for answers, so stalls are under-reported" in told
+        assert told.strip().startswith("lag p99" if run.void else "not void")
+    assert "closed model" not in junit(run_cases(Report.of(bent_run)), suite="s")
+
+
 def test_what_was_left_on_the_target_is_named_in_every_form(bent_run: RunRecord) -> None:
     named = ("DELETE /posts/7 answered 500", "DELETE /posts/8 answered \x1b[2J<b>")
     left = replace(bent_run, counters={"left_behind": 5, "cleaned": 1}, left_behind=named)
