@@ -38,8 +38,8 @@ def laid_out(
 ) -> RenderableType:
     """Lay out a table; the columns before `text` are words, those after it figures.
 
-    Where it is narrow a cell is broken where it has a line break, which is a space else, and the column `fold`
-    takes several lines (-1: none does). Where that is not enough each row is a block.
+    Where it is narrow a cell is broken where it has a line break, which is a space else, and the column
+    `fold` takes several lines (-1: none does). Where that is not enough each row is a block.
     """
     return _Rows(tuple(head), tuple(map(tuple, rows)), last_bold, text, fold)
 
