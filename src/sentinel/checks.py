@@ -4,6 +4,9 @@ A percentile of few samples is not known, but often which side of an upper bound
 maximum, so a bound that even the slowest keeps holds; and it is above the bound when so many samples are that
 chance explains it in fewer than one run of a hundred. The result says so in both cases. A share that is to
 stay below a bound is not known of few requests either: what holds of them holds, and the result says so.
+
+Failures count in a latency: a time-out must not leave it. But of failures alone no bound holds: how soon a
+server fails says nothing of how soon it serves.
 """
 
 from __future__ import annotations
@@ -88,7 +91,12 @@ def _one(record: RunRecord, criterion: Criterion, excess: ExcessFound | None) ->
         series = "/".join(part for part in (criterion.application, criterion.step) if part)
         return _unknown(criterion, 0, f"no requests{' of ' + series if series else ''}")
     if criterion.metric == "latency":
-        return _latency(criterion, ticks)
+        result, failed = _latency(criterion, ticks), latency(ticks).count
+        if result.passed and not any(tick.count for tick in ticks if tick.outcome == "ok"):
+            return _unknown(
+                criterion, failed, f"all {failed} requests failed: nothing shows how soon it serves"
+            )
+        return result
     return _rate(criterion, of_run(record, ticks))
 
 

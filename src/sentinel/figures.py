@@ -122,7 +122,7 @@ def figures(ticks: Iterable[Tick], seconds: float, answered: int | None = None) 
 def length_s(record: RunRecord) -> float:
     """Give the seconds that throughput is counted over: those of the load, not the wait for its last answers.
 
-    Of a run that was stopped, the whole seconds in which it was loaded.
+    Of a run that was stopped, the whole seconds in which it was loaded; of one that was killed all are whole.
 
     >>> from sentinel.run import Phase
     >>> run = RunRecord("r", {}, "", {}, "", "open", "complete", planned=(150, 150, 0), done=(147, 150, 3),
@@ -132,7 +132,7 @@ def length_s(record: RunRecord) -> float:
     """
     if record.status == "partial":
         loaded = max((second for second, count in enumerate(record.planned) if count), default=-1) + 1
-        return float(max(loaded - 1, min(loaded, 1)))
+        return float(loaded if record.counters.get("checkpoint") else max(loaded - 1, min(loaded, 1)))
     whole = float(record.seconds)
     return min(max((phase.end_s for phase in record.phases), default=whole), whole)
 

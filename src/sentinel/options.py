@@ -20,8 +20,8 @@ class Options:
     several processes at once; align_s: start at the next multiple of this many seconds of Unix time (0 to
     3,600; 0 starts at once). columns: keep every request, for audits; capture: name of a response header to
     keep with each of them. drain_s: how long to wait for answers after the load's end (0 to 300; the
-    scenario's time-out unless given). cleanup_s: how long removing what the run created may take (0 to 600).
-    run_id: made up unless given.
+    scenario's time-out unless given). cleanup_s: how long removing what the run created may take (0 to 600),
+    with the waits that the target asks for. run_id: made up unless given.
     """
 
     segment: Segment = field(default_factory=Segment)
@@ -30,7 +30,7 @@ class Options:
     columns: bool = False
     capture: str | None = None
     drain_s: float | None = None
-    cleanup_s: float = 10.0
+    cleanup_s: float = 30.0
     run_id: str | None = None
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from sentinel.baseline import Comparison
 from sentinel.checks import CheckResult
 from sentinel.exit_codes import ExitCode
+from sentinel.figures import length_s
 from sentinel.run import RunRecord
 
 _NAMED = 3  # criteria that a sentence names; the report lists all of them
@@ -114,9 +115,9 @@ def _partial(record: RunRecord, results: Sequence[CheckResult], comparison: Comp
 
 
 def stopped_words(record: RunRecord) -> str:
-    """Say how far a partial run came: stopped, or killed, and then as far as it was last saved."""
-    planned = max((phase.end_s for phase in record.phases), default=0.0)
-    reached = f"{record.seconds} of {planned:g} s" if planned >= record.seconds else f"{record.seconds} s"
+    """Say how far a partial run came, stopped or killed, by the seconds that its figures are of."""
+    planned, seconds = max((phase.end_s for phase in record.phases), default=0.0), length_s(record)
+    reached = f"{seconds:g} of {planned:g} s" if planned >= seconds else f"{seconds:g} s"
     if record.counters.get("checkpoint"):
         return f"the run was killed, only the first {reached} were saved"
     return f"the run was stopped after {reached}"

@@ -219,7 +219,7 @@ def test_of_a_void_run_nothing_is_concluded_by_littles_law_either(bent_run: RunR
 def test_a_closed_or_partial_run_says_so_and_an_empty_one_is_no_error(simulate: Simulate) -> None:
     run = simulate([100.0] * 10)
     notes = " ".join(analyse(replace(run, model="closed", status="partial")).notes)
-    assert "under-reported" in notes and "stopped after 10 s" in notes
+    assert "under-reported" in notes and "stopped after 9 s" in notes
     cut = " ".join(analyse(replace(run, counters={"cut_sessions": 5, "left_behind": 4, "cleaned": 36})).notes)
     assert "5 sessions were cut short" in cut and "4 of 40 things that the run created" in cut
     one = " ".join(analyse(replace(run, counters={"cut_sessions": 1})).notes)

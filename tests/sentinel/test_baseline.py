@@ -212,4 +212,4 @@ def test_a_regression_of_one_figure_is_the_comparisons_state(simulate: Callable[
     void = conclude(replace(run, void_reasons=("lag p99 was 9 ms",)), failing, comparison)
     assert void.exit_code is ExitCode.VOID and "lag p99 was 9 ms" in void.sentence
     stopped = conclude(replace(run, status="partial"), passing, comparison)
-    assert stopped.exit_code is ExitCode.VOID and "stopped after 10 s" in stopped.sentence
+    assert stopped.exit_code is ExitCode.VOID and "stopped after 9 s" in stopped.sentence

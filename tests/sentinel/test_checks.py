@@ -145,3 +145,25 @@ def test_exit_codes_are_fixed() -> None:
     assert [(code.name, int(code)) for code in ExitCode] == [
         ("PASS", 0), ("USAGE", 1), ("CHECK_FAILED", 2), ("REGRESSION", 3), ("VOID", 4), ("UNREACHABLE", 5),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text", ["p95 < 500 ms", "mean < 500 ms", "max < 500 ms", "p99.9 < 500 ms", "p50 > 0 ms"]
+)
+def test_no_latency_holds_where_not_one_request_was_served(simulate: Simulate, text: str) -> None:
+    run = simulate([200.0] * 20, errors=1.0, denied=0.1)
+    result = judge(run, text)
+    assert result.state == "not judged" and "requests failed" in result.detail
+    verdict = conclude(run, [result])
+    assert verdict.exit_code is ExitCode.CHECK_FAILED and "could not be judged" in verdict.sentence
+
+
+def test_a_latency_of_failures_alone_still_fails_where_it_is_too_long(simulate: Simulate) -> None:
+    assert judge(simulate([200.0] * 20, errors=1.0), "max < 1 us").state == "fail"
+
+
+def test_one_request_that_was_served_makes_a_latency_one_of_a_server(run: RunRecord) -> None:
+    failing = [replace(tick, outcome="error") for tick in run.ticks if tick.outcome in ("ok", "error")]
+    served = next(number for number, tick in enumerate(failing) if tick.count)
+    failing[served] = replace(failing[served], outcome="ok")
+    assert judge(replace(run, ticks=tuple(failing)), "p95 < 500 ms").passed

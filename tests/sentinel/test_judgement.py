@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+
+from sentinel.analysis import analyse
 from sentinel.evidence import ExcessFound
 from sentinel.exit_codes import ExitCode
 from sentinel.judgement import judge_run
 from sentinel.run import JsonObject, Phase, RunRecord
+from sentinel.verdict import stopped_words
 
 Simulate = Callable[..., RunRecord]
 
@@ -68,7 +72,7 @@ def test_a_run_that_was_stopped_is_no_pass_and_fails_only_by_what_is_certain(sim
     verdict = judge_run(run)
     assert verdict.exit_code is ExitCode.VOID and not verdict.passed
     assert verdict.sentence == (
-        "PARTIAL, not judged: the run was stopped after 10 of 40 s; so far 1 of 1 criteria held"
+        "PARTIAL, not judged: the run was stopped after 9 of 40 s; so far 1 of 1 criteria held"
     )
     slow = judge_run(replace(run, scenario={**run.scenario, "checks": ["throughput > 500/s"]}))
     assert slow.exit_code is ExitCode.VOID, "the seconds that are missing might have mended it"
@@ -79,6 +83,18 @@ def test_a_run_that_was_stopped_is_no_pass_and_fails_only_by_what_is_certain(sim
     assert [result.state for result in broken.checks] == ["fail", "not judged"]
     killed = judge_run(replace(run, counters={"checkpoint": 1}))
     assert "the run was killed, only the first 10 of 40 s were saved" in killed.sentence
+
+
+@pytest.mark.parametrize("counters", [{}, {"checkpoint": 1}])
+def test_a_partial_run_is_as_long_in_its_figures_as_in_its_notes(
+    simulate: Simulate, counters: dict[str, int]
+) -> None:
+    run = replace(simulate([100.0] * 10), status="partial", phases=(Phase("sustained", 0.0, 40.0),))
+    run = replace(run, counters=counters)
+    analysis = analyse(run)
+    length = f"{analysis.total.seconds:g} of 40 s"
+    assert length in stopped_words(run) and any(length in note for note in analysis.notes)
+    assert analysis.total.seconds == (10 if counters else 9)
 
 
 def test_a_segment_is_not_judged_by_the_throughput_of_the_whole(simulate: Simulate) -> None:

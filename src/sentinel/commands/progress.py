@@ -20,6 +20,7 @@ from sentinel.scenario import Scenario
 
 PER_SECOND = 4
 _BAR = 16
+_ROOM_FOR_BAR = 60
 
 
 class Progress:
@@ -91,15 +92,28 @@ class Progress:
             wait = (self._begins_at or 0.0) - time.time()
             return Text(f"starts in {wait:.0f} s" if wait > 1 else self._words, style="dim")
         elapsed = time.monotonic() - self._begun
-        full = round(_BAR * min(1.0, elapsed / self._length_s))
+        bar = _BAR if self._console.width >= _ROOM_FOR_BAR else 0
+        full = round(bar * min(1.0, elapsed / self._length_s))
+        since = f" {min(elapsed, self._length_s):.0f}/{self._length_s:.0f} s  "
         return Text.assemble(
             ("━" * full, "cyan"),
-            ("─" * (_BAR - full), "bright_black"),
-            f" {min(elapsed, self._length_s):.0f}/{self._length_s:.0f} s  ",
-            self._words,
+            ("─" * (bar - full), "bright_black"),
+            since,
+            whole_parts(self._words, self._console.width - bar - len(since)),
             no_wrap=True,
-            overflow="ellipsis",
         )
+
+
+def whole_parts(words: str, room: int) -> str:
+    """Give as many parts of a list as there is room for: half a figure is another figure.
+
+    >>> whole_parts("peak: 1,000 sent, 998 answered, 0 failed", 32)
+    'peak: 1,000 sent, 998 answered'
+    """
+    parts = words.split(", ")
+    while parts and len(", ".join(parts)) > room:
+        parts.pop()
+    return ", ".join(parts)
 
 
 class Listeners:

@@ -1,4 +1,4 @@
-"""The report for a terminal: what the verdict rests on, then the verdict, within 80 columns if need be."""
+"""The report for a terminal: what the verdict rests on, then the verdict, within 40 columns if need be."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.panel import Panel
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -16,7 +16,7 @@ from sentinel.experiment import Experiment
 from sentinel.figures import Figures, by_second, latency, ms
 from sentinel.overhead import Overhead
 from sentinel.report.document import Report
-from sentinel.report.layout import laid_out, listed
+from sentinel.report.layout import boxed, laid_out, listed
 from sentinel.report.parts import WITHIN, promise_words
 from sentinel.report.restored import audit_of, costs_of
 from sentinel.report.said import errors_said, said
@@ -24,8 +24,7 @@ from sentinel.report.said import errors_said, said
 _COLOURS = {0: "green", 4: "yellow"}
 _MARKS = {"pass": "green", "fail": "bold red", "not judged": "yellow"}
 _WIDEST_SPARK = 60
-_ROOM_FOR_NAMES = 100
-_LONG_NAME = 16
+_ROOM_FOR_CHECKS = 72
 _NOTHING = -1  # no column
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -44,21 +43,18 @@ def show(console: Console, report: Report) -> None:
     ]
     rows = [_row(phase.name, found) for phase, found in analysis.phases]
     parts.append(laid_out(_FIGURES, [*rows, _row("whole run", analysis.total)], last_bold=True))
-    narrow = console.width < _ROOM_FOR_NAMES
-    series = [_row(_named(name, step, narrow), found) for (name, step), found in analysis.series.items()]
+    series = [_row(f"{name}/{step}", found) for (name, step), found in analysis.series.items()]
     parts.append(laid_out(("application", *_FIGURES[1:]), series))
     parts += [_sparks(report, console.width), _said(report)]
     if report.audit is not None:
         parts.append(_audit(report.audit))
     if report.overhead:
-        parts.append(_overhead(report.overhead, report.budget_us, narrow))
+        parts.append(_overhead(report.overhead, report.budget_us))
     if verdict.comparison is not None:
         parts.append(_comparison(verdict.comparison))
     if verdict.checks:
-        parts.append(_checks(report))
-    parts.append(
-        Panel(Text(verdict.sentence, style="bold"), title=name, title_align="left", border_style=colour)
-    )
+        parts.append(_checks(report, console.width))
+    parts.append(boxed(name, verdict.sentence, colour))
     console.print(Group(*parts))
 
 
@@ -69,7 +65,7 @@ def show_audit(console: Console, result: AuditResult) -> None:
 
 def show_overhead(console: Console, found: Sequence[Overhead], budget_us: float | None) -> None:
     """Print an overhead experiment."""
-    console.print(_overhead(found, budget_us, console.width < _ROOM_FOR_NAMES))
+    console.print(_overhead(found, budget_us))
 
 
 def show_experiment(console: Console, experiment: Experiment) -> None:
@@ -83,7 +79,7 @@ def show_experiment(console: Console, experiment: Experiment) -> None:
         costs, budget_us = costs_of(experiment)
         for cost in costs:
             console.print(f"\nat {cost.rate:,.0f} requests/s, half of them past the limiter")
-            console.print(_overhead(cost.found, budget_us, console.width < _ROOM_FOR_NAMES))
+            console.print(_overhead(cost.found, budget_us))
     code = experiment.exit_code
     colour = "yellow" if code is None else _COLOURS.get(int(code), "red")
     console.print(Text(experiment.sentence, style=f"bold {colour}"))
@@ -101,28 +97,29 @@ def show_comparison(console: Console, comparison: Comparison) -> None:
 _FIGURES = ("phase", "requests", "served/s", "p50 ms", "p95 ms", "p99 ms", "errors", "refused")
 
 
-def _named(application: str, step: str, narrow: bool) -> str:
-    """Name a series; a long name is cut before its step rather than anywhere."""
-    long = narrow and len(application) + len(step) >= _LONG_NAME
-    return f"{application}/\n  {step}" if long else f"{application}/{step}"
-
-
 def _row(name: str, found: Figures) -> tuple[str, ...]:
     times = [ms(found.percentile(p).ms) for p in (50.0, 95.0, 99.0)]
     rates = (f"{found.error_rate:.2%}", f"{found.denied_rate:.2%}")
     return (name, f"{found.requests:,}", f"{found.throughput:,.1f}", *times, *rates)
 
 
-def _checks(report: Report) -> Table:
+def _checks(report: Report, width: int) -> RenderableType:
+    """Lay out the criteria; where it is narrow, what was observed below each."""
+    narrow = width < _ROOM_FOR_CHECKS
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
     for number, title in enumerate(("", "criterion", "observed")):
         table.add_column(title, overflow="fold", no_wrap=not number)
+    lines: list[RenderableType] = [Text("")]
     for result in report.verdict.checks:
         mark = "FAIL" if result.state == "fail" else result.state
-        table.add_row(
-            Text(mark, style=_MARKS[result.state]), Text(str(result.criterion)), Text(result.detail)
+        coloured, criterion, detail = (
+            Text(mark, style=_MARKS[result.state]),
+            Text(str(result.criterion)),
+            Text(result.detail),
         )
-    return table
+        table.add_row(coloured, criterion, detail)
+        lines += [Text.assemble(coloured, "  ", criterion), Padding(detail, (0, 0, 0, 2))]
+    return Group(*lines, Text("")) if narrow else table
 
 
 def spark(values: Sequence[float | None], width: int = 60) -> str:
@@ -197,27 +194,18 @@ def _audit(result: AuditResult) -> RenderableType:
     return Group(
         laid_out(head, rows),
         listed([*worst, *result.strength, *left]),
-        Panel(
-            Text(result.sentence, style="bold"),
-            title=f"audit: {promise_words(result.promise)}",
-            title_align="left",
-            border_style=colour,
-        ),
+        boxed(f"audit: {promise_words(result.promise)}", result.sentence, colour),
     )
 
 
-def _overhead(found: Sequence[Overhead], budget_us: float | None, narrow: bool) -> Table:
+def _overhead(found: Sequence[Overhead], budget_us: float | None) -> RenderableType:
     """Lay out what the limiter added; where it is narrow, each interval below its figure."""
-    gap = "\n" if narrow else " "
     head = ("µs", "without", "added, median", "added, average", "at worst", "within")
     rows = [
         (
             entry.answer,
             f"{entry.off_us:.0f}",
-            *(
-                f"{d.value_us:+.0f}{gap}[{d.low_us:+.0f}, {d.high_us:+.0f}]"
-                for d in (entry.median, entry.mean)
-            ),
+            *(f"{d.value_us:+.0f}\n[{d.low_us:+.0f}, {d.high_us:+.0f}]" for d in (entry.median, entry.mean)),
             f"{entry.upper_us:+.0f}",
             "–" if budget_us is None else WITHIN[entry.state(budget_us)],
         )
@@ -230,7 +218,7 @@ def _comparison(comparison: Comparison) -> RenderableType:
     return Group(Text(comparison.statement[:1].upper() + comparison.statement[1:]), _changes(comparison))
 
 
-def _changes(comparison: Comparison) -> Table:
+def _changes(comparison: Comparison) -> RenderableType:
     rows = [
         (c.measure, f"{c.value:.4g}", f"{c.usual:.4g}", f"{c.change:+.1%}", str(c.before), c.state)
         for c in comparison.changes

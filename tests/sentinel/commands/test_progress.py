@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sentinel.commands.progress import whole_parts
+
 from .scenarios import written
 
 SLOW = """
@@ -30,3 +32,10 @@ def test_what_is_sent_is_told_in_the_second_in_which_it_is_sent(
     (first,) = re.findall(r"^ +1 s  steady: (\d+) sent, 0 answered", told, re.MULTILINE)
     assert 50 < int(first) <= 100, told
     assert sum(map(int, re.findall(r"(\d+) sent, ", told))) == 100, told
+
+
+def test_a_narrow_live_line_leaves_whole_parts_out_rather_than_cut_a_figure() -> None:
+    told = "peak: 1,000 sent, 998 answered, 0 failed, 12 refused"
+    for room in range(len(told) + 5):
+        shown = whole_parts(told, room)
+        assert len(shown) <= room and (f"{told}, ").startswith(f"{shown}, " if shown else "")
