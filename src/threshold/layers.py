@@ -43,6 +43,11 @@ class Column:
     tenant: bool
     personal: int
     """Rules, the last ones, that count the caller: by user, or by address."""
+    full: bool = field(init=False)
+    """Whether there is one of every layer."""
+
+    def __post_init__(self) -> None:
+        self.full = self.edge and self.tenant and self.personal == 2
 
 
 @dataclass(slots=True)

@@ -209,6 +209,9 @@ class Policy:
             who = ""
             if ladder is not None or column.personal:
                 who = f"a{len(tenant)}:{tenant}:{address}" if tenant else f"a:{address}"
+        if column.full and ladder is not None:  # by far the most common: written down at once
+            names = [address, f"{tenant}", who, who, who]
+            return column.rules, names, cost, self._abuse_scope, ladder, tenant or who
         names = [address] if column.edge else []
         if column.tenant:
             names.append(f"{tenant}")  # as in `who`: text and nothing but text, whatever class it is of
