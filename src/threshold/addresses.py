@@ -5,7 +5,6 @@ Pure text in, pure text out. Where the text comes from (a socket, a header) is f
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -32,6 +31,8 @@ def packed(text: str) -> bytes | None:
     >>> packed("fe80::1%eth0") is None
     True
     """
+    import socket  # 2 ms that importing the package need not take
+
     try:
         return socket.inet_pton(socket.AF_INET, text)
     except (OSError, ValueError, TypeError):
@@ -57,10 +58,12 @@ def group(text: str | None, ipv6_prefix: int = 64) -> str | None:
     raw = None if text is None else packed(text)
     if raw is None:
         return None
+    from socket import AF_INET, AF_INET6, inet_ntop
+
     if len(raw) == 4:
-        return socket.inet_ntop(socket.AF_INET, raw)
+        return inet_ntop(AF_INET, raw)
     kept = int.from_bytes(raw, "big") >> (128 - ipv6_prefix) << (128 - ipv6_prefix)
-    return f"{socket.inet_ntop(socket.AF_INET6, kept.to_bytes(16, 'big'))}/{ipv6_prefix}"
+    return f"{inet_ntop(AF_INET6, kept.to_bytes(16, 'big'))}/{ipv6_prefix}"
 
 
 class Networks:

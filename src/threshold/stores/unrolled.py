@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from textwrap import dedent, indent
 from typing import TypeVar, cast
 
 from ..plan import Admitted, Found, Limit, Rule
@@ -183,6 +182,8 @@ def _renamed(source: str, names: Mapping[str, str]) -> str:
 
 def _lines(source: str, spaces: int) -> str:
     """Source code, moved to where it is to stand."""
+    from textwrap import dedent, indent  # 1 ms that importing the package need not take
+
     return indent(dedent(source).strip("\n"), " " * spaces)
 
 
