@@ -24,8 +24,9 @@ MOST_NAMED = 20
 UNTOLD_S = 1.0  # to wait after a 429 that does not say how long
 SHORTEST_S = 0.05  # doubled with every wait that was in vain, up to UNTOLD_S: against a Retry-After that lies
 TOGETHER = 3  # callers refused with nobody let through in between: the limit is not each caller's own
+DEAD = 8  # requests one after another without any answer: nothing more is asked
 HOPELESS = 20  # so many of them, and nobody's wait ends in time
-TELL_EVERY_S = 5.0
+TELL_EVERY_S = 10.0
 
 _log = logging.getLogger(__name__)
 _Key: TypeAlias = tuple[bytes, bytes, str]
@@ -89,6 +90,7 @@ class _CleanUp:
         self._under_way = 0
         self._at_once = AT_ONCE
         self._all_wait_until = 0.0
+        self._unanswered = 0
         self._news = asyncio.Event()
         self._stopped = False
         self._told = float("-inf")
@@ -96,7 +98,7 @@ class _CleanUp:
     async def done(self) -> dict[int, str]:
         """Remove what can be removed; give what is left, by the id of its request, and why."""
         with stoppable(self._stop):
-            while not self._stopped and self._loop.time() < self._ends:
+            while not self._stopped and self._unanswered < DEAD and self._loop.time() < self._ends:
                 request = self._next()
                 if request is not None:
                     self._send(request)
@@ -142,8 +144,10 @@ class _CleanUp:
         self._under_way -= 1
         self._news.set()
         key, wait_s = _key(request), response.retry_after()
+        self._unanswered = 0 if response.status else self._unanswered + 1
         if response.status == 429 or (response.status == 503 and wait_s):
-            self._left[id(request)] = f"answered {response.status}"
+            told = "" if wait_s is None else f", to be asked again in {wait_s:.0f} s"
+            self._left[id(request)] = f"answered {response.status}{told}"
             self._refuse(request, UNTOLD_S if wait_s is None else wait_s)
             return
         if 200 <= response.status < 300 or response.status in GONE:
@@ -192,7 +196,7 @@ class _CleanUp:
             )  # fmt: skip
         self._news.clear()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(until - now):
+            async with asyncio.timeout(min(until - now, TELL_EVERY_S)):
                 await self._news.wait()
 
 

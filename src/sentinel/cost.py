@@ -25,7 +25,8 @@ class Cost:
     """Hold what the limiter cost at one load: allowed and refused requests, as far as there were enough.
 
     rate: requests per second. failed: those left out for want of a usable answer. requests: all that were
-    measured. pressed: how the one caller was kept over its limit; None where nobody counted.
+    measured. pressed: how the one caller was kept over its limit; None where nobody counted. short: why there
+    is nothing to find though there were requests enough: too few seconds had both arms.
     """
 
     rate: float
@@ -33,6 +34,7 @@ class Cost:
     failed: int
     requests: int = 0
     pressed: Pressed | None = None
+    short: str = ""
 
 
 _BAD: dict[State, int] = {"within": 0, "undecided": 1, "exceeded": 2}
@@ -93,7 +95,8 @@ def conclude(costs: Sequence[Cost], budget_us: float, *, stopped: bool = False) 
 
     What is shown to exceed the budget fails. Nothing passes that was stopped, or where an interval reaches
     from inside the budget to beyond it, or where allowed or refused requests were too few to tell at any
-    load: it is VOID, and says how far the budget held.
+    load, or came in too few of the seconds, as on a starved machine: it is VOID, and says how far the budget
+    held.
     """
     found = worst(costs, budget_us)
     states = {entry.state(budget_us) for entry in found}
@@ -109,6 +112,9 @@ def conclude(costs: Sequence[Cost], budget_us: float, *, stopped: bool = False) 
         word = "too noisy to tell from" if "undecided" in states else "within"
         so_far = f"; so far {word} {budget}: {'; '.join(parts)}" if parts else ""
         return ExitCode.VOID, f"PARTIAL, not judged: the experiment was stopped{so_far}"
+    short = [f"at {entry.rate:,.0f} requests/s {entry.short}" for entry in costs if entry.short]
+    if short:
+        return ExitCode.VOID, f"VOID: {'; '.join(short)}: give it a longer --duration, or a quieter machine"
     if not any(entry.answer == "allowed" for entry in found):
         failed = sum(entry.failed for entry in costs)
         return (

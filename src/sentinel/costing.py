@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from sentinel.cost import Cost, Pressed
 from sentinel.drivers.driver import Driver, Request
-from sentinel.errors import ConfigurationError, check_range
+from sentinel.errors import ConfigurationError, TooFewSeconds, check_range
 from sentinel.observations import Observation
 from sentinel.overhead import FEWEST_BLOCKS, Samples, overheads
 from sentinel.overhead_run import capacity, in_turn, loads, measure, on_goes_first
@@ -116,6 +116,15 @@ async def _status(limited: Probe, bare: Probe) -> int:
     return without.status
 
 
+def cost_at(rate: float, samples: Samples, pressed: Pressed, seed: int) -> Cost:
+    """Work out what was measured at one load, or why that tells nothing."""
+    try:
+        found, short = overheads(samples, seed=seed), ""
+    except TooFewSeconds as error:
+        found, short = (), str(error)
+    return Cost(rate, found, samples.failed, len(samples), pressed, short)
+
+
 class _Experiment:
     """One experiment on two senders that are open."""
 
@@ -146,8 +155,7 @@ class _Experiment:
             self._progress(f"load {number} of {len(rates)}: {rate:,.0f} requests/s")
             samples, pressed = await self._at(rate, settings.duration_s / len(rates), settings.seed + number)
             if not self._stop.is_set():
-                found = overheads(samples, seed=settings.seed)
-                costs.append(Cost(rate, found, samples.failed, len(samples), pressed))
+                costs.append(cost_at(rate, samples, pressed, settings.seed))
         return Costs(tuple(costs), self._stop.is_set())
 
     async def _at(self, rate: float, seconds: float, seed: int) -> tuple[Samples, Pressed]:

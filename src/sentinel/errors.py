@@ -23,6 +23,10 @@ class RecordError(SentinelError, ValueError):
     """Refuse a stored record that is damaged or was written by a newer version."""
 
 
+class TooFewSeconds(SentinelError, ValueError):
+    """Report an experiment in which too few seconds have what is to be compared; it proves nothing."""
+
+
 def check_range(field: str, value: float, low: float, high: float, unit: str = "") -> None:
     """Raise ConfigurationError unless `low <= value <= high`; NaN and infinities are never inside.
 

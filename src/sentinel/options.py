@@ -30,7 +30,7 @@ class Options:
     columns: bool = False
     capture: str | None = None
     drain_s: float | None = None
-    cleanup_s: float = 30.0
+    cleanup_s: float = 120.0
     run_id: str | None = None
 
     def __post_init__(self) -> None:

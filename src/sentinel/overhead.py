@@ -24,7 +24,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from sentinel.errors import ConfigurationError, check_range
+from sentinel.errors import TooFewSeconds, check_range
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -135,8 +135,8 @@ def overhead(
 
     Returns None where either arm has fewer than 100 such requests. The interval is the estimate plus or
     minus Student's t times the bootstrap's standard error over one-second blocks; with few blocks the plain
-    percentile interval is too narrow. Raises ConfigurationError for fewer than 8 seconds with both arms, or
-    a confidence outside 0.5 to 0.9999.
+    percentile interval is too narrow. Raises TooFewSeconds for fewer than 8 seconds with both arms,
+    ConfigurationError for a confidence outside 0.5 to 0.9999.
 
     Source: B. Efron, R. Tibshirani, An Introduction to the Bootstrap (1993), chapters 8 and 13.
 
@@ -157,9 +157,8 @@ def overhead(
     second = (samples.sent_ns[kept] - int(samples.sent_ns.min())) // 1_000_000_000
     both = np.intersect1d(second[on], second[~on])
     if len(both) < FEWEST_BLOCKS:
-        raise ConfigurationError(
-            f"the experiment has {len(both)} seconds with both arms; at least {FEWEST_BLOCKS} are needed, "
-            "run it longer"
+        raise TooFewSeconds(
+            f"{answer} requests have {len(both)} seconds with both arms; at least {FEWEST_BLOCKS} are needed"
         )
     shared = np.isin(second, both)
     on, took, block = on[shared], took[shared], np.searchsorted(both, second[shared])
@@ -180,7 +179,10 @@ def overhead(
 
 
 def overheads(samples: Samples, *, confidence: float = CONFIDENCE, seed: int = 0) -> tuple[Overhead, ...]:
-    """Estimate the overhead of allowed and of refused requests, as far as there were enough of either."""
+    """Estimate the overhead of allowed and of refused requests, as far as there were enough of either.
+
+    Raises TooFewSeconds where those of one kind are in fewer than 8 of the seconds.
+    """
     found = (overhead(samples, kind, confidence=confidence, seed=seed) for kind in ANSWERS)
     return tuple(entry for entry in found if entry is not None)
 

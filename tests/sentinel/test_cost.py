@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from sentinel.cost import Cost, conclude, worst
+from sentinel.cost import Cost, Pressed, conclude, worst
+from sentinel.costing import cost_at
 from sentinel.exit_codes import ExitCode
 from sentinel.experiment import Experiment
-from sentinel.overhead import Answer, Difference, Overhead
+from sentinel.overhead import Answer, Difference, Overhead, Samples
 from sentinel.report.experiment_forms import experiment_document, experiment_junit, experiment_markdown
 from sentinel.report.experiment_page import experiment_page
 from sentinel.report.parts import costs_document
@@ -75,3 +77,25 @@ def test_an_interval_that_decides_nothing_is_void_in_every_form_and_no_failure()
     assert [case.get("name") for case in cases if case.find("skipped") is not None] == [
         "allowed requests cost at most 5 ms"
     ]
+
+
+def test_a_starved_machine_that_leaves_too_few_seconds_makes_it_void_and_no_wrong_usage() -> None:
+    sent = np.sort(np.random.default_rng(1).integers(0, 5, 2_000)) * 1_000_000_000
+    on = np.arange(2_000) % 2 == 0
+    took = np.full(2_000, 50_000)
+    short = cost_at(444.0, Samples(sent, on, np.zeros(2_000, bool), took), Pressed(10, 9, 5.0), seed=0)
+    fine = Cost(200.0, (entry("allowed", CHEAP), entry("refused", CHEAP)), 0)
+    code, sentence = conclude((fine, short), 5_000.0)
+    assert code is ExitCode.VOID and short.requests == 2_000
+    assert sentence == (
+        "VOID: at 444 requests/s allowed requests have 5 seconds with both arms; at least 8 are needed: "
+        "give it a longer --duration, or a quieter machine"
+    )
+    dear = Cost(200.0, (entry("allowed", Difference(6_000.0, 5_500.0, 6_500.0)),), 0)
+    assert conclude((dear, short), 5_000.0)[0] is ExitCode.CHECK_FAILED, "what is shown is shown"
+    begun = Experiment.begin("overhead", "a:b", {})
+    kept = begun.concluded(costs_document((fine, short), 5_000.0), code, sentence, requests=4_000)
+    console = Console(file=io.StringIO(), width=120)
+    show_experiment(console, kept)
+    assert "5 seconds with both arms" in " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    assert "5 seconds with both arms" in experiment_junit(kept)

@@ -11,7 +11,7 @@ from heapq import heappop, heappush
 import numpy as np
 import pytest
 
-from sentinel.errors import ConfigurationError
+from sentinel.errors import ConfigurationError, TooFewSeconds
 from sentinel.observations import Observation
 from sentinel.overhead import Difference, Overhead, Samples, overhead, overheads, student_t
 from sentinel.overhead_run import capacity, in_turn, loads, measure
@@ -97,7 +97,7 @@ def test_nothing_is_claimed_where_nothing_was_refused() -> None:
 
 
 def test_too_short_an_experiment_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="5 seconds with both arms; at least 8"):
+    with pytest.raises(TooFewSeconds, match="5 seconds with both arms; at least 8"):
         overhead(simulated(1, 0, seconds=5), "allowed")
     with pytest.raises(ConfigurationError, match="confidence"):
         overhead(simulated(1, 0), "allowed", confidence=1.0)
