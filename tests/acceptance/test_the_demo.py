@@ -87,6 +87,7 @@ def test_serving_keeps_the_blog_up_until_it_is_told_to_end(number: signal.Signal
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
     )
     try:
         assert server.stdout is not None
