@@ -104,7 +104,7 @@ def _doubt(facts: Facts, total: str) -> str:
     if not facts.control:
         return f"the positive control did not fit, so nothing is known to be limited ({total})"
     if not facts.control_refused:
-        return f"the positive control was not refused, so nothing was limited ({total})"
+        return f"the positive control was not refused: nothing shows that this limit is in force ({total})"
     if facts.decisive and facts.untested_penalties and not facts.unclear:
         return f"nothing proven against the limit ({total}), but {facts.untested_penalties}"
     if facts.decisive:

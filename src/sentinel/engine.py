@@ -87,6 +87,7 @@ class Engine:
         self._beat_number = -1
         self._told = -1
         self._last_beat = (0.0, 0.0, 0.0)
+        self._last_counts: tuple[dict[str, int], int] = ({}, 0)
         self._samples: list[tuple[int, int]] = []
 
     def stop(self) -> None:
@@ -201,13 +202,13 @@ class Engine:
             self._last_beat = (max(cpu - self._mark_cpu_ns, 0) / max(passed, 1), means[0], means[1])
             self._beat_number = max((now - self._start_ns) // NS - 1, self._beat_number + 1)
             self._mark_ns, self._mark_cpu_ns, self._samples = now, cpu, []
+        self._recorder.mark()
+        self._last_counts = self._counters(), self._sender.in_flight
 
     def _tell(self) -> None:
         """Hand the second that ended to the recorder, whose work holds up the loop for moments."""
         self._told = self._beat_number
-        self._recorder.beat(
-            max(self._beat_number, 0), *self._last_beat, self._counters(), self._sender.in_flight
-        )
+        self._recorder.beat(max(self._beat_number, 0), *self._last_beat, *self._last_counts)
 
     def _unsent(self) -> np.typing.NDArray[np.int64]:
         return np.array(self._agenda.unstarted() + self._sender.unsent(), np.int64)

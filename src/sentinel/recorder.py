@@ -139,6 +139,7 @@ class Recorder:
         self._on_time_ns = on_time_ns
         self._kept: list[Ints] | None = [] if columns else None
         self._listener = listener
+        self._apart: list[list[int]] = []
         self._blocks: list[Ints] = []
         self._queue: SimpleQueue[_Beat | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="sentinel-recorder", daemon=True)
@@ -154,14 +155,23 @@ class Recorder:
         self.start_ns = start_ns
         self._thread.start()
 
+    def mark(self) -> None:
+        """Set apart the rows collected so far: a `beat` hands over no later ones."""
+        self._apart.append(self.rows.copy())
+        self.rows.clear()
+
     def take(self) -> None:
         """Turn the rows collected so far into a block of integers."""
-        if self.rows:
-            block = np.fromiter(self.rows, np.int64, len(self.rows)).reshape(-1, self._width)
-            self.rows.clear()
+        self.mark()
+        self._turn()
+
+    def _turn(self) -> None:
+        for rows in filter(None, self._apart):
+            block = np.fromiter(rows, np.int64, len(rows)).reshape(-1, self._width)
             self._blocks.append(block)
             if self._kept is not None:
                 self._kept.append(block)
+        self._apart.clear()
 
     def beat(
         self,
@@ -172,8 +182,8 @@ class Recorder:
         counters: dict[str, int],
         under_way: int,
     ) -> None:
-        """Hand a second that ended over to the thread."""
-        self.take()
+        """Hand a second that ended over to the thread, with the rows until the last `mark`."""
+        self._turn()
         blocks, self._blocks = self._blocks, []
         self._queue.put(_Beat(second, blocks, generator_cpu, users, in_flight, counters, under_way))
 
