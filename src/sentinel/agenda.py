@@ -22,7 +22,7 @@ class Agenda:
 
     session: given an arrival's opening and instant, launches its session. started: called when all that were
     due have been. due: the instant of what comes next. `sessions` and `strands` count what is under way,
-    `cut` the strands that were ended while they paused.
+    `cut` the strands that were ended in the middle of a session.
     """
 
     def __init__(self, session: Callable[[Opening, int], None], started: Callable[[], None]) -> None:
@@ -40,7 +40,7 @@ class Agenda:
         self._instants: array[int] = array("q")
         self._openings: Iterator[Opening] = iter(())
         self._next = 0
-        self._pauses: list[tuple[int, int, Waiting]] = []
+        self._pauses: list[tuple[int, int, Waiting, bool]] = []
         self._pause_number = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: Timer | None = None
@@ -94,18 +94,18 @@ class Agenda:
             self.fail(error)
             self._single.close()
 
-    def pause(self, until_ns: int) -> Pause:
-        """Build the command that waits until an instant."""
-        return Pause(self, until_ns)
+    def pause(self, until_ns: int, *, between: bool = False) -> Pause:
+        """Build the command that waits until an instant; `between` two sessions, there is nothing to cut."""
+        return Pause(self, until_ns, between)
 
-    def hold(self, strand: Waiting, until_ns: int) -> None:
+    def hold(self, strand: Waiting, until_ns: int, between: bool) -> None:
         """Resume a strand at an instant; end it when that lies after the end of the load."""
         if self.over or until_ns >= self.end_ns:
-            self.cut += 1
+            self.cut += not between
             strand.close()
             return
         self._pause_number += 1
-        heappush(self._pauses, (until_ns, self._pause_number, strand))
+        heappush(self._pauses, (until_ns, self._pause_number, strand, between))
         if self._pauses[0][0] == until_ns:
             self._set_timer()
 
@@ -131,8 +131,8 @@ class Agenda:
             self._timer.close()
             self._timer = None
         pauses, self._pauses = self._pauses, []
-        for _, _, strand in pauses:
-            self.cut += 1
+        for _, _, strand, between in pauses:
+            self.cut += not between
             strand.close()
 
     def unstarted(self) -> list[int]:
@@ -215,12 +215,13 @@ class _Single:
 class Pause:
     """Wait until an instant."""
 
-    __slots__ = ("_agenda", "_until_ns")
+    __slots__ = ("_agenda", "_between", "_until_ns")
 
-    def __init__(self, agenda: Agenda, until_ns: int) -> None:
+    def __init__(self, agenda: Agenda, until_ns: int, between: bool) -> None:
         self._agenda = agenda
         self._until_ns = until_ns
+        self._between = between
 
     def start(self, strand: Waiting) -> None:
         """Begin waiting."""
-        self._agenda.hold(strand, self._until_ns)
+        self._agenda.hold(strand, self._until_ns, self._between)

@@ -44,7 +44,7 @@ class Crowd:
         """Be one user, from an instant on and until it is over."""
         agenda = self._agenda
         turns = Turns(self._targets, opening_blocks(self._scenario.seed, number, count, at_once))
-        yield agenda.pause(at_ns)
+        yield agenda.pause(at_ns, between=True)
         while not agenda.over:
             if at_ns >= self._ask_ns:
                 if at_ns >= agenda.end_ns:
@@ -52,7 +52,7 @@ class Crowd:
                 self._ask(at_ns)
             if number >= self._wanted:
                 at_ns += LOOK_NS
-                yield agenda.pause(at_ns)
+                yield agenda.pause(at_ns, between=True)
                 continue
             session = turns.session(at_ns)
             if isinstance(session, Call):
@@ -62,7 +62,7 @@ class Crowd:
             at_ns = ended_ns if ended_ns > at_ns else agenda.now()  # it failed, or nothing was sent
             if self._think_ns:
                 at_ns += self._think_ns
-                yield agenda.pause(at_ns)
+                yield agenda.pause(at_ns, between=True)
         return at_ns
 
     def _ask(self, now: int) -> None:

@@ -152,6 +152,7 @@ def test_the_closed_model_waits_for_answers_and_says_what_it_is() -> None:
         scenario(load=Sustained(rate=5, duration_s=1), model="closed", unit="users", pace_s=0.05), driver
     ).record
     assert record.model == "closed"
+    assert record.counters["cut_sessions"] == 0, "users who only pause between two sessions"
     assert driver.most_in_flight <= 5
     assert 5 * 6 <= sum(record.counts().values()) <= 5 * 11
     assert record.status == "complete"
