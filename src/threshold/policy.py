@@ -107,6 +107,9 @@ class Policy:
             lambda address: addresses.group(address, ipv6_prefix), _MOST_REMEMBERED_ADDRESSES
         )
         self._allow = addresses.Networks("allow", allow)
+        self._allowed: Memo[str | None, bool] = Memo(
+            lambda address: self._allow.holds(address or ""), _MOST_REMEMBERED_ADDRESSES
+        )
         self._allow_users = frozenset(texts("allow_users", allow_users))
         if "" in self._allow_users:
             raise ConfigurationError("allow_users", "", "an empty user is nobody: name users, or drop it")
@@ -187,7 +190,7 @@ class Policy:
             target: what `target` says of the request's method and path.
             cost: taken as it is: whoever asks has checked it.
         """
-        if self._exempt and (user in self._allow_users or self._allow.holds(address or "")):
+        if self._exempt and (user in self._allow_users or self._allowed[address]):
             return None
         column = target.columns.get(tier) if tenant else target.untenanted
         if column is None:

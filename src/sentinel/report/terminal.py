@@ -105,21 +105,23 @@ def _row(name: str, found: Figures) -> tuple[str, ...]:
 
 def _checks(report: Report, width: int) -> RenderableType:
     """Lay out the criteria; where it is narrow, what was observed below each."""
-    narrow = width < _ROOM_FOR_CHECKS
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
-    for number, title in enumerate(("", "criterion", "observed")):
-        table.add_column(title, overflow="fold", no_wrap=not number)
-    lines: list[RenderableType] = [Text("")]
-    for result in report.verdict.checks:
-        mark = "FAIL" if result.state == "fail" else result.state
-        coloured, criterion, detail = (
-            Text(mark, style=_MARKS[result.state]),
+    rows = [
+        (
+            Text("FAIL" if result.state == "fail" else result.state, style=_MARKS[result.state]),
             Text(str(result.criterion)),
             Text(result.detail),
         )
-        table.add_row(coloured, criterion, detail)
-        lines += [Text.assemble(coloured, "  ", criterion), Padding(detail, (0, 0, 0, 2))]
-    return Group(*lines, Text("")) if narrow else table
+        for result in report.verdict.checks
+    ]
+    if width < _ROOM_FOR_CHECKS:
+        pairs = [(Text.assemble(mark, "  ", name), Padding(seen, (0, 0, 0, 2))) for mark, name, seen in rows]
+        return Group(Text(""), *(line for pair in pairs for line in pair), Text(""))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    for number, title in enumerate(("", "criterion", "observed")):
+        table.add_column(title, overflow="fold", no_wrap=not number)
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def spark(values: Sequence[float | None], width: int = 60) -> str:
