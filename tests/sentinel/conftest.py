@@ -4,13 +4,23 @@ second of waiting."""
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
 
 from sentinel.histogram import Histogram
 from sentinel.run import ErrorSample, Outcome, Phase, RunRecord, Tick, plan_hash
+
+
+@pytest.fixture
+def dead() -> Iterator[str]:
+    """An address where nobody listens, and nobody can begin to while the test lasts."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{held.getsockname()[1]}"
+
 
 Simulate = Callable[..., RunRecord]
 SERIES = (("post-read", "page"), ("post-read", "comments"), ("auth-flow", "token"))

@@ -87,12 +87,13 @@ def test_the_time_of_a_worker_counts_and_nobody_elses_does() -> None:
     assert busy.cores > 0.2 and busy.busiest == pytest.approx(busy.cores, abs=0.1)
 
 
-def test_a_server_in_this_process_or_none_at_all_is_not_measured() -> None:
+def test_a_server_in_this_process_or_none_at_all_is_not_measured(dead: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         assert listeners(HttpTarget("127.0.0.1", port)) == {os.getpid()}
         assert TargetMeter.of(HttpTarget("127.0.0.1", port)) is None
-    assert TargetMeter.of(HttpTarget("127.0.0.1", port)) is None
+    host, nobodys = dead.split(":")
+    assert TargetMeter.of(HttpTarget(host, int(nobodys))) is None
 
 
 def test_a_target_that_has_ended_uses_nothing() -> None:

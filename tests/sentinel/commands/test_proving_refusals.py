@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -73,9 +72,7 @@ def test_bad_input_is_refused_with_the_field_the_value_and_the_range(
     assert message in " ".join(said.err.split()), said.err
 
 
-def test_dead_targets_and_stores_have_a_status_of_their_own(sentinel: Sentinel) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        dead = f"127.0.0.1:{listening.getsockname()[1]}"
+def test_dead_targets_and_stores_have_a_status_of_their_own(sentinel: Sentinel, dead: str) -> None:
     assert sentinel("audit", *LIMIT, "--target", f"http://{dead}").status == 5
     assert sentinel("audit", *LIMIT, "--limiter", f"redis://{dead}/0").status == 5
     assert sentinel("overhead", "--target", f"http://{dead}", "--without", f"http://{dead}").status == 5

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,11 +139,9 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_first_request(
     assert not (tmp_path / "one.txt").exists()
 
 
-def test_a_dead_target_has_a_status_of_its_own(sentinel: Sentinel) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-    said = sentinel("run", "smoke", "--target", f"http://127.0.0.1:{port}")
-    assert said.status == 5 and f"target http://127.0.0.1:{port} cannot be reached" in said.err
+def test_a_dead_target_has_a_status_of_its_own(sentinel: Sentinel, dead: str) -> None:
+    said = sentinel("run", "smoke", "--target", f"http://{dead}")
+    assert said.status == 5 and f"target http://{dead} cannot be reached" in said.err
     assert sentinel("run", "smoke", "--target", "unix:/nowhere/at.all").status == 5
     assert sentinel("run", "smoke", "--target", "no_such_module:app").status == 5
     assert sentinel("run", "smoke", "--target", "http://nowhere.invalid").status == 5

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -363,14 +362,13 @@ def test_answers_are_read_from_a_unix_socket(tmp_path: Path) -> None:
     against(saying(OK), client, unix=tmp_path / "server.sock")
 
 
-def test_a_dead_target_is_named_before_the_run() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
+def test_a_dead_target_is_named_before_the_run(dead: str) -> None:
+    host, port = dead.split(":")
 
     async def main() -> None:
-        await HttpDriver(HttpTarget("127.0.0.1", port)).open()
+        await HttpDriver(HttpTarget(host, int(port))).open()
 
-    with pytest.raises(TargetError, match=f"127.0.0.1:{port} cannot be reached"), asyncio.Runner() as runner:
+    with pytest.raises(TargetError, match=f"{dead} cannot be reached"), asyncio.Runner() as runner:
         runner.run(main())
 
 

@@ -24,14 +24,25 @@ def valkey_binary() -> str:
     return str(get_binary_path())
 
 
+_BUS = 10_000
+"""A node of a cluster listens on its port and on the one so many above it."""
+
+
 def free_port() -> int:
-    """A TCP port that was free a moment ago, low enough that a cluster bus port (+10,000) exists too."""
+    """A TCP port that is free, as is a cluster's bus above it, and that no connection takes as its own end.
+
+    Both lie below the ports that systems hand out (Linux from 32,768, macOS from 49,152). One of those may
+    become the near end of anybody's connection before the server listens on it, or while it restarts.
+    """
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port < 55_000:
-            return port
+        port = 12_000 + secrets.randbelow(10_000)
+        try:
+            for each in (port, port + _BUS):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", each))
+        except OSError:
+            continue
+        return port
 
 
 class Server:

@@ -92,14 +92,16 @@ def make(request: pytest.FixtureRequest) -> Iterator[Callable[[Watched], Store]]
     runner.close()
 
 
-def answered(store: Store, within: float = 20) -> int:
-    """Ask until there is an answer; returns what is left."""
+def answered(store: Store, within: float = 20) -> tuple[int, int]:
+    """Ask until there is an answer; returns what is left, and how many attempts may have been charged too."""
     deadline = time.monotonic() + within
+    unsure = 0
     while True:
         try:
-            return store.decide(PLAN).found[0][1]
-        except StoreUnavailable:
-            assert time.monotonic() < deadline, "not found again"
+            return store.decide(PLAN).found[0][1], unsure
+        except StoreUnavailable as error:
+            assert time.monotonic() < deadline, f"not found again: {error}"
+            unsure += "nothing was charged" not in str(error) and "not asked" not in str(error)
             threading.Event().wait(0.02)
 
 
@@ -107,22 +109,23 @@ def test_the_master_is_found_again_after_a_failover(make: Callable[[Watched], St
     with Watched() as watched:
         store = make(watched)
         for _ in range(5):
-            left = answered(store)
+            left, _ = answered(store)
         Watched.wait(lambda: watched.replica.client().dbsize() > 0)
         watched.master.kill()
-        after = answered(store)
-        # The replica had seen the charges, or all but the last few: that is what a failover can cost.
-        assert -1 <= after - left <= 4
+        after, unsure = answered(store)
+        # The replica had seen the first charge, and perhaps not the last ones: that can a failover cost.
+        assert left - 1 - unsure <= after <= 998
         assert watched.replica.client().info("replication")["role"] == "master"
 
 
 def test_a_demoted_master_is_left_for_the_new_one(make: Callable[[Watched], Store]) -> None:
     with Watched() as watched:
         store = make(watched)
-        left = answered(store)
+        left, _ = answered(store)
         Watched.wait(watched.fails_over)
         Watched.wait(lambda: watched.replica.client().info("replication")["role"] == "master")
         # The Sentinel would demote the old master itself, in up to ten seconds.
         Watched.wait(lambda: watched.master.client().replicaof("127.0.0.1", watched.replica.port))
-        assert answered(store) == left - 1
+        after, unsure = answered(store)
+        assert left - 1 - unsure <= after <= left - 1
         assert watched.replica.client().dbsize() == 1
