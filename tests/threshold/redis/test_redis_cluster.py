@@ -199,7 +199,7 @@ def test_decisions_go_on_while_a_slot_moves(make: Make) -> None:
 
 def test_a_killed_master_is_replaced_and_its_slots_are_found_again(make: Make) -> None:
     with Cluster(replica=True) as cluster:
-        store = make(cluster.url, budget=0.25, probe_interval=0.2)
+        store = make(cluster.url, budget=1, probe_interval=0.2)
         names = KeyNames(tagged=True)
         groups = [f"g{i}" for i in range(40)]
         homes = {g: cluster.owner(slot_of(names.tag(g)[1:-1])) for g in groups}

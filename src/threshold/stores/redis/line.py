@@ -111,11 +111,16 @@ class RedisLine:
         """Close for good; whoever still waits is told so."""
         self._closed = True
         self._fail_all(StoreUnavailable("the store is closed"))
-        for task in (self._writer, self._reader):
-            if task is not None and task is not asyncio.current_task():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        await self._end(self._writer)
+        # The reader ends last: redis-py, interrupted while it reads, closes at once and waits for nobody.
         await self._disconnect(nowait=False)
+        await self._end(self._reader)
+
+    @staticmethod
+    async def _end(task: asyncio.Task[None] | None) -> None:
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     def _enter(self) -> None:
         if not self.circuit.closed:
@@ -148,7 +153,8 @@ class RedisLine:
         finally:
             self._wake = None
             self._fail_all(StoreUnavailable("the event loop is closing"))
-            await self._disconnect()
+            if not self._closed:  # else it is for `close`, which has time to wait
+                await self._disconnect()
 
     async def _send(self) -> None:
         """Write what is queued, one full batch to a turn: the server works on it while the next is packed."""
