@@ -17,7 +17,7 @@ Layer = Literal["edge", "tenant", "user", "endpoint", "limiter"]
 OnStoreError = Literal["allow", "deny", "local"]
 
 State = Any
-"""A limit's own state: an int (token bucket), a tuple of ints (sliding window). None means untouched."""
+"""A limit's own state: an int for a token bucket and for a sliding window. None means untouched."""
 
 Found = tuple[int, int, int, State]
 """What one limit said: (retry_us, remaining, reset_us, state).

@@ -142,8 +142,8 @@ def test_the_state_stays_small() -> None:
     for i in range(5000):
         state = window.step(state, i * 7_919, 1)[3]
         assert state is not None
-        most = max(most, len(state))
-    assert most <= 1 + window.precision + 1
+        most = max(most, state.bit_length())
+    assert most <= 96 * (window.precision + 1) + 32
 
 
 @settings(deadline=None)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from ...errors import ConfigurationError
 from ...escalation import AbuseState, Ladder
 from ...plan import Found, Limit, Outcome, Plan, Rule, State
-from ...sliding_window import COUNT_BITS, SlidingWindow
+from ...sliding_window import COUNT_BITS, ZERO, SlidingWindow, joined
 from ...token_bucket import TokenBucket
 
 EXACT = 2**53
@@ -212,5 +212,4 @@ def state_of(raw: bytes | None) -> State:
     if len(raw) == _HEAD_BYTES:
         return instant, fraction
     entries = iter_unpack("<HI", raw[_HEAD_BYTES:])  # the head was: youngest sub-window, sum of the counts
-    ring = (instant - (instant - low) % 65536 << COUNT_BITS | count for low, count in entries)
-    return (fraction, *ring)
+    return joined(ZERO + (instant - (instant - low) % 65536 << COUNT_BITS) + count for low, count in entries)

@@ -14,12 +14,14 @@ is never milder than what was there: see `mend`.
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Final
 
 from ...errors import ConfigurationError
 from ...escalation import AbuseState, Ladder
+from ...memo import Memo
 from ...plan import Limit, State
-from ...sliding_window import COUNT, COUNT_BITS, Ring, SlidingWindow
+from ...sliding_window import COUNT, COUNT_BITS, ENTRY, ENTRY_BITS, ZERO, SlidingWindow, entries_of, joined
 from ...token_bucket import TokenBucket
 
 META: Final = 2
@@ -76,29 +78,63 @@ def encode(limit: Limit | Ladder, state: State) -> tuple[int, Payload]:
     rests = limit.rests_at(state)
     if isinstance(limit, Ladder):
         return ABUSE, (rests, *state)
-    if state[1] >= 0 and state[-1] <= MASK:
-        return RING, (rests, *state[1:])
-    return WIDE, (rests, *(part for entry in state[1:] for part in (entry >> COUNT_BITS, entry & COUNT)))
+    if next(entries_of(state)) >= ZERO and (state & ENTRY) - ZERO <= MASK:
+        return RING, (rests, *_words_of(state))
+    words = (entry - ZERO for entry in entries_of(state))
+    return WIDE, (rests, *(part for word in words for part in (word >> COUNT_BITS, word & COUNT)))
 
 
 def decode(kind: int, payload: Payload) -> State:
     """The state that a payload stands for; None for a kind that is not known.
 
-    >>> decode(2, (61_000_000, 3 << 32 | 1, 7 << 32 | 4))[0]
-    5
+    >>> window = SlidingWindow("5/minute")
+    >>> _, _, _, state = window.step(None, 0, 1)
+    >>> decode(*encode(window, state)) == state
+    True
     """
     if kind == BUCKET:
         return payload[1] << LOW_BITS | payload[0]
     if kind == RING:
-        entries = payload[1:]
-        return (sum(entries) & COUNT, *entries)
+        return ring_of(payload, sum(payload))
     if kind == WIDE:
         pairs = zip(payload[1::2], payload[2::2], strict=True)
-        entries = tuple(number << COUNT_BITS | count for number, count in pairs)
-        return (sum(entries) & COUNT, *entries)
+        return joined(ZERO + (number << COUNT_BITS) + count for number, count in pairs)
     if kind == ABUSE:
         return AbuseState(*payload[1:])
     return None
+
+
+def ring_of(payload: Payload, total: int) -> int:
+    """`decode` for a RING whose words have that `total`: all of them become one integer at once.
+
+    >>> payload = (0, 3 << 32 | 1, 7 << 32 | 4)
+    >>> ring_of(payload, sum(payload)) == joined([ZERO + (3 << 32) + 1, ZERO + (7 << 32) + 4])
+    True
+    """
+    youngest = payload[-1]
+    if len(payload) == 2:
+        return youngest + ZERO
+    layout, zeros = _LAYOUTS[len(payload) - 2]
+    written = layout.pack(youngest, total - payload[0] - youngest & COUNT, *payload[1:-1])
+    return int.from_bytes(written, "little") + zeros
+
+
+def _words_of(state: int) -> tuple[int, ...]:
+    """The words of a RING, after the first: the other way round."""
+    if state <= ENTRY:
+        return (state - ZERO,)
+    layout, zeros = _LAYOUTS[state.bit_length() // ENTRY_BITS - 1]
+    youngest, _, *older = layout.unpack((state - zeros).to_bytes(layout.size, "little"))
+    return *older, youngest
+
+
+def _layout(older: int) -> tuple[Struct, int]:
+    """How a youngest word, a sum and the older words stand in a state, less what the state has besides."""
+    return Struct(f"<q{_GAP}xI" + f"q{_GAP}x" * older), joined([ZERO] * (older + 1))
+
+
+_GAP: Final = ENTRY_BITS // 8 - 8
+_LAYOUTS: Final = Memo(_layout, LENGTH)
 
 
 def rests_at(kind: int, payload: Payload) -> int:
@@ -111,8 +147,8 @@ def rests_at(kind: int, payload: Payload) -> int:
 def exhausted(limit: Limit | Ladder, now: int) -> State:
     """The strictest state this limit, or this ladder, can be in at `now`.
 
-    >>> exhausted(SlidingWindow("5 per 5 minutes"), 0)
-    (5, 5)
+    >>> exhausted(SlidingWindow("5 per 5 minutes"), 0) == ZERO + 5
+    True
     """
     if isinstance(limit, TokenBucket):
         return now * limit.drain + limit.full
@@ -127,7 +163,7 @@ def exhausted(limit: Limit | Ladder, now: int) -> State:
             episode_until=now,
         )
     if isinstance(limit, SlidingWindow) and limit.limit:
-        return (limit.limit, now // limit.width << COUNT_BITS | limit.limit)
+        return ZERO + (now // limit.width << COUNT_BITS) + limit.limit
     return None
 
 
@@ -164,20 +200,21 @@ def mend(
     return exhausted(limit, now)
 
 
-def coarsen(state: Ring, most: int) -> Ring:
+def coarsen(state: int, most: int) -> int:
     """Merge the oldest sub-windows into younger ones until `most` entries are left (1 or more).
 
     Nothing is forgotten earlier than before, only later: the promise holds.
 
-    >>> coarsen((6, 1 << 32 | 1, 2 << 32 | 2, 3 << 32 | 3), 2) == (6, 2 << 32 | 3, 3 << 32 | 3)
+    >>> one, two, three = (ZERO + (number << 32) for number in (1, 2, 3))
+    >>> coarsen(joined([one + 1, two + 2, three + 3]), 2) == joined([two + 3, three + 3])
     True
     """
-    entries = state[1:]
+    entries = list(entries_of(state))
     surplus = len(entries) - most
     if surplus <= 0:
         return state
     merged = sum(entry & COUNT for entry in entries[:surplus])
-    return (state[0], entries[surplus] + merged, *entries[surplus + 1 :])
+    return joined([entries[surplus] + merged, *entries[surplus + 1 :]])
 
 
 def refuse_unknown(limit: Limit) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ...plan import Found, Rule
 from ...sliding_window import COUNT as COUNT_MASK
-from .cells import BUCKET_META, CHECK, MASK, PAYLOAD, TOP
+from .cells import BUCKET_META, CHECK, MASK, PAYLOAD, TOP, ring_of
 from .journal import Writes
 from .place import Place
 from .rooms import BUCKET_WORDS
@@ -52,18 +52,15 @@ def charge_ordinary(
             payload = content[3:]
             total = sum(payload)
             if content[0] == first and content[1] == shape and content[2] == (shape + total & MASK) ^ first:
-                answer = rule.step((total - payload[0] & COUNT_MASK, *payload[1:]), now, cost)
+                before = ring_of(payload, total)
+                answer = rule.step(before, now, cost)
                 if answer[0]:
                     return None
                 after = answer[3]
-                before, youngest, length = payload[-1], after[-1], len(payload)
-                if (  # as in `take_from_ring`: only the count of the youngest sub-window grew
-                    len(after) == length
-                    and 0 < youngest - before <= COUNT_MASK - (before & COUNT_MASK)
-                    and after[1] in (payload[1], youngest)
-                ):
-                    writes[cell + (PAYLOAD - 1) + length] = youngest
-                    writes[cell + CHECK] = (shape + total + youngest - before & MASK) ^ first
+                if after > before and after ^ before <= COUNT_MASK:  # see Table.bump
+                    grown = after - before
+                    writes[cell + (PAYLOAD - 1) + len(payload)] = payload[-1] + grown
+                    writes[cell + CHECK] = (shape + total + grown & MASK) ^ first
                     found.append(answer)
                     quick += 1
                     continue

@@ -34,6 +34,7 @@ class Place:
         "row",
         "second",
         "shape_and_sum",
+        "state",
     )
 
     def __init__(self, digest: bytes, first: int, second: int, row: int, other: int) -> None:
@@ -50,7 +51,8 @@ class Place:
         self.meta = 0
         self.payload: tuple[int, ...] = ()
         self.shape_and_sum = 0
-        """What the last `load` found, for `save` to compare with."""
+        self.state = 0
+        """What the last `load` found, for `save` to compare with; the last two of a sound ring only."""
 
 
 class Places:

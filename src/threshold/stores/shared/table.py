@@ -14,7 +14,6 @@ from typing import Final
 from ...escalation import Ladder
 from ...plan import Found, Limit, State
 from ...sliding_window import COUNT as COUNT_MASK
-from ...sliding_window import Ring
 from . import cells
 from .cells import (
     BUCKET_META,
@@ -113,7 +112,8 @@ class Table:
                     total = sum(payload)
                     place.shape_and_sum = shaped = shape + total
                     if content[2] == (shaped & MASK) ^ place.first:
-                        return (total - payload[0] & COUNT_MASK, *payload[1:])
+                        place.state = state = cells.ring_of(payload, total)
+                        return state
         if not self.find(place):
             return None
         return self._load(place, limit, now)
@@ -123,12 +123,14 @@ class Table:
         content = CELL_WORDS(self.memory, place.cell * WORD)
         place.meta = meta = content[META]
         place.payload = payload = self._whole(meta, content)
+        place.state = 0
         kind = meta & KIND
         if kind == RING:
             total = sum(payload)
             place.shape_and_sum = shaped = (meta & SHAPE) + total
             if content[CHECK] == (shaped & MASK) ^ place.first:
-                return (total - payload[0] & COUNT_MASK, *payload[1:])
+                place.state = state = cells.ring_of(payload, total)
+                return state
         elif content[CHECK] == cells.check(meta, payload, place.first):
             return cells.decode(kind, payload)
         return self._mend(place, limit, content[CHECK], now)
@@ -174,31 +176,26 @@ class Table:
             parts += CELL_WORDS(self.memory, self.extents.word(extent) * WORD)[1:]
         return parts[:length]
 
-    def bump(self, place: Place, state: Ring) -> bool:
+    def bump(self, place: Place, state: int) -> bool:
         """Write a ring at once if only the count of its youngest sub-window grew since `load`; say whether.
 
         Two words need no journal: a death between them leaves a count that is above its check, and
         `mend` believes it.
         """
-        youngest = state[-1]
         word = self._bumped(place, state)
         if not word:
             return False
         words = self.words
-        words[word] = youngest
-        words[place.cell + CHECK] = (place.shape_and_sum + youngest - place.payload[-1] & MASK) ^ place.first
+        grown = state - place.state
+        words[word] = place.payload[-1] + grown
+        words[place.cell + CHECK] = (place.shape_and_sum + grown & MASK) ^ place.first
         return True
 
-    def _bumped(self, place: Place, state: Ring) -> int:
+    def _bumped(self, place: Place, state: int) -> int:
         """The word of a ring's youngest sub-window, if that is all the state differs in; else 0."""
-        old = place.payload
-        size = len(old)
-        if len(state) != size or size < 2:
+        if state <= place.state or state ^ place.state > COUNT_MASK:
             return 0
-        before = old[-1]
-        youngest = state[-1]
-        if youngest <= before or youngest ^ before > COUNT_MASK or (size > 2 and state[1] != old[1]):
-            return 0
+        size = len(place.payload)
         if size <= INLINE:
             return place.cell + (PAYLOAD - 1) + size
         extent, offset = divmod(size - 1 - INLINE, PER_EXTENT)
@@ -216,9 +213,9 @@ class Table:
         elif meta & KIND == RING:
             bumped = self._bumped(place, state)
             if bumped:
-                writes[bumped] = youngest = state[-1]
-                grown = place.shape_and_sum + youngest - place.payload[-1]
-                writes[cell + CHECK] = (grown & MASK) ^ place.first
+                grown = state - place.state
+                writes[bumped] = place.payload[-1] + grown
+                writes[cell + CHECK] = (place.shape_and_sum + grown & MASK) ^ place.first
                 return
         kind, payload = cells.encode(limit, state)
         if not meta and len(payload) <= INLINE:  # a new key
@@ -247,7 +244,7 @@ class Table:
         writes[cell + CHECK] = cells.check(meta, payload, place.first)
         self._save_payload(writes, cell, chain, place.payload, payload)
 
-    def _coarser(self, limit: Limiting, state: Ring, room: int) -> tuple[int, cells.Payload]:
+    def _coarser(self, limit: Limiting, state: int, room: int) -> tuple[int, cells.Payload]:
         kind, _ = cells.encode(limit, state)
         most = (room - 1) // 2 if kind == cells.WIDE else room - 1
         return cells.encode(limit, cells.coarsen(state, most))

@@ -14,7 +14,7 @@ from ...sliding_window import COUNT as COUNT_MASK
 from ...sliding_window import SlidingWindow
 from ...token_bucket import TokenBucket
 from ..base import Clock, Take
-from .cells import CHECK, KIND, MASK, PAYLOAD, RING, TOP
+from .cells import CHECK, KIND, MASK, PAYLOAD, RING, TOP, ring_of
 from .journal import Writes
 from .layout import COMMIT, COUNT, WORD
 from .lock import TRY, UNLOCK, ProcessLock, flock
@@ -89,24 +89,19 @@ def take_from_ring(
                     and content[2] == (shape + total & MASK) ^ first
                     and not words[COMMIT]
                 ):
-                    before = payload[-1]
-                    state = (total - payload[0] & COUNT_MASK, *payload[1:])
+                    state = ring_of(payload, total)
                     found = step(state, nanoseconds() // 1000, cost)
                     after = found[3]
                     if after is state or after is None:
                         return found
-                    youngest = after[-1]
-                    length = len(payload)
-                    if (  # only the count of the youngest sub-window grew: see Table.bump
-                        len(after) == length
-                        and 0 < youngest - before <= COUNT_MASK - (before & COUNT_MASK)
-                        and after[1] in (payload[1], youngest)
-                    ):
-                        words[cell + PAYLOAD - 1 + length] = youngest
-                        words[cell + CHECK] = (shape + total + youngest - before & MASK) ^ first
+                    if after > state and after ^ state <= COUNT_MASK:  # see Table.bump
+                        grown = after - state
+                        words[cell + PAYLOAD - 1 + len(payload)] = payload[-1] + grown
+                        words[cell + CHECK] = (shape + total + grown & MASK) ^ first
                         return found
                     place.payload = payload
                     place.shape_and_sum = shape + total
+                    place.state = state
                     writes: Writes = {}
                     table.save(writes, place, window, after)
                     table.journal.commit(writes)

@@ -21,6 +21,7 @@ from integrity import problems
 
 from threshold import Ladder, Rung, SlidingWindow, TokenBucket
 from threshold.plan import Plan, Rule
+from threshold.sliding_window import counted
 from threshold.stores.shared import SharedMemoryStore
 
 KEYS = 24
@@ -95,7 +96,7 @@ def contradictions(store: SharedMemoryStore, tally: Tally, kills: int) -> list[s
             totals = set()
             for rule in TRIPLE:
                 state = store._table.peek(store._table.places.of(f"{rule.scope}k{key}"))
-                totals.add(0 if state is None else state[0])
+                totals.add(0 if state is None else counted(state))
             if len(totals) > 1:
                 found.append(f"key {key} was charged in part: {totals}")
             if not known <= max(totals) <= known + kills + SLOTS:
