@@ -42,10 +42,13 @@ _TOO_MANY = "too many requests"
 class ThresholdMiddleware:
     """Limit every HTTP request and WebSocket handshake of an ASGI app.
 
+    Put it around the whole app: behind a router (Litestar's `middleware=`) it sees no 404 and no 405.
+
     Args:
         policy: a `Policy`; or a `Threshold` or `AsyncThreshold`, which brings its own store and hooks.
         store: where the state lives. "auto": memory shared by the processes of this app when it has several,
-            else the memory of this process; the choice and its reason are one line in the log.
+            else the memory of this process, one store for each `Policy` object; the choice and its reason
+            are one line in the log.
         tenant, user, tier: functions from the scope to an id, or None; they may be async, and be wrapped in
             `Cached`. What they raise, the app's error handling sees. `tier` is only asked for a tenant.
         cost: requests that each request costs, or a function from the scope to that number.
@@ -308,7 +311,7 @@ def _threshold(
 ) -> Threshold | AsyncThreshold:
     """The front end for a policy; its store must not block the event loop."""
     if isinstance(policy, Policy):
-        return AsyncThreshold(policy, default_store(policy.name) if store == AUTO else store, hooks=hooks)
+        return AsyncThreshold(policy, default_store(policy) if store == AUTO else store, hooks=hooks)
     front = shell.ready(policy, store != AUTO, hooks)
     if isinstance(front, Threshold) and getattr(front.store, "blocking", False):
         remedy = "its store would block the event loop: give an AsyncThreshold over the async twin"

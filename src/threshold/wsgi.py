@@ -39,7 +39,8 @@ class ThresholdMiddleware:
     Args:
         policy: a `Policy`; or a `Threshold`, which brings its own store and hooks.
         store: where the state lives. "auto": memory shared by the processes of this app when it has several,
-            else the memory of this process; the choice and its reason are one line in the log.
+            else the memory of this process, one store for each `Policy` object; the choice and its reason
+            are one line in the log.
         tenant, user, tier: functions from the environ to an id, or None; they may be wrapped in `Cached`.
             What they raise, the app's server sees. `tier` is only asked for a tenant.
         cost: requests that each request costs, or a function from the environ to that number.
@@ -221,7 +222,7 @@ class ThresholdMiddleware:
 def _threshold(policy: shell.Guarded, store: Store | Auto, hooks: Iterable[Hook]) -> Threshold:
     """The synchronous front end for a policy; nothing here could await."""
     if isinstance(policy, Policy):
-        return Threshold(policy, default_store(policy.name) if store == AUTO else store, hooks=hooks)
+        return Threshold(policy, default_store(policy) if store == AUTO else store, hooks=hooks)
     front = shell.ready(policy, store != AUTO, hooks)
     if isinstance(front, AsyncThreshold):
         if front.local is None:
