@@ -212,7 +212,7 @@ class ThresholdMiddleware:
                         repeats.keep(asked, accept, verdict, generation, again)
         except Exception:
             self._trouble()
-            if not shell.must_not_pass(self.threshold.policy, scope.get("method", "GET"), scope.get("path")):
+            if not shell.must_not_pass(self._closed, scope):
                 await self.app(scope, receive, send)
                 return
             verdict, fields = shut(), []
@@ -232,6 +232,11 @@ class ThresholdMiddleware:
     def _target(self, method: str, path: str) -> Target:
         """What the policy says about an endpoint; behind a mount point, the path is below it already."""
         return self.threshold.policy.target(method, routed(path, None))
+
+    def _closed(self, scope: Scope) -> bool:
+        """Whether a request that cannot be decided must not pass: by the path that would have decided."""
+        path = routed(str(scope.get("path")), str(scope.get("root_path") or ""))
+        return self.threshold.policy.fails_closed(str(scope.get("method", "GET")), path)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, key: str) -> None:
         """Let the app answer; the policy's header fields are added by `send`."""

@@ -174,8 +174,7 @@ class ThresholdMiddleware:
                     fields = verdict.headers
         except Exception:
             self._trouble()
-            method, path = environ.get("REQUEST_METHOD", "GET"), environ.get("PATH_INFO", "")
-            if not shell.must_not_pass(self.threshold.policy, method, path):
+            if not shell.must_not_pass(self._closed, environ):
                 return self.app(environ, start_response)
             return self._refuse(environ, start_response, shut())
         if fields:
@@ -189,10 +188,13 @@ class ThresholdMiddleware:
         return self._refuse(environ, start_response, verdict)
 
     def _target(self, method: str, path: str) -> Target:
-        """What the policy says about an endpoint; WSGI hands a path over as if its bytes were latin-1."""
-        if not path.isascii():
-            path = path.encode("latin-1", "replace").decode("utf-8", "replace")
-        return self.threshold.policy.target(method, routed(path, ""))
+        """What the policy says about an endpoint."""
+        return self.threshold.policy.target(method, _decoded(path))
+
+    def _closed(self, environ: Environ) -> bool:
+        """Whether a request that cannot be decided must not pass: by the path that would have decided."""
+        path = _decoded(str(environ.get("PATH_INFO", "")))
+        return self.threshold.policy.fails_closed(str(environ.get("REQUEST_METHOD", "GET")), path)
 
     def _hold(self, environ: Environ, key: str, seconds: float) -> None:
         """Hold this thread back, if others are left to serve everybody else."""
@@ -217,6 +219,13 @@ class ThresholdMiddleware:
         headers = [(name.decode().title(), value.decode()) for name, value in fields]
         start_response(_STATUS[verdict.status], headers)
         return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]
+
+
+def _decoded(path: str) -> str:
+    """A path as endpoint patterns see it; WSGI hands it over as if its bytes were latin-1."""
+    if not path.isascii():
+        path = path.encode("latin-1", "replace").decode("utf-8", "replace")
+    return routed(path, "")
 
 
 def _threshold(policy: shell.Guarded, store: Store | Auto, hooks: Iterable[Hook]) -> Threshold:
