@@ -6,6 +6,7 @@ It asks the policy once per request and does what the verdict says. What the rul
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from inspect import isawaitable
 from typing import cast
 
@@ -127,7 +128,7 @@ class ThresholdMiddleware:
         self._admit = self.threshold.admit
         self._judge = None if local is None else local.judge  # None: the store is awaited
         self._style = self.threshold.policy.headers
-        self._targets = remembered(self._target)
+        self._targets = remembered(partial(_target, self.threshold.policy))
         self._decide = cast(AsyncThreshold, self.threshold).decide
         store = self.threshold.store
         self._repeats = Repeats(store) if isinstance(store, Timed) and on_refused is None else None
@@ -229,10 +230,6 @@ class ThresholdMiddleware:
         else:
             await self.app(scope, receive, send)
 
-    def _target(self, method: str, path: str) -> Target:
-        """What the policy says about an endpoint; behind a mount point, the path is below it already."""
-        return self.threshold.policy.target(method, routed(path, None))
-
     def _closed(self, scope: Scope) -> bool:
         """Whether a request that cannot be decided must not pass: by the path that would have decided."""
         path = routed(str(scope.get("path")), str(scope.get("root_path") or ""))
@@ -304,6 +301,11 @@ class ThresholdMiddleware:
             return cast(ASGIApp, answer)
         shell.logger.error("on_refused returned no ASGI app but %r", answer)
         return None
+
+
+def _target(policy: Policy, method: str, path: str) -> Target:
+    """What the policy says about an endpoint; behind a mount point, the path is below it already."""
+    return policy.target(method, routed(path, None))
 
 
 async def _settled(answer: object) -> str | None:

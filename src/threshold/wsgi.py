@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import cast
 
 from .default_store import AUTO, Auto, default_store
@@ -116,7 +117,7 @@ class ThresholdMiddleware:
         self._ask = self.threshold.policy.asked
         self._admit = self.threshold.admit
         self._judge = self.threshold.judge
-        self._targets = remembered(self._target)
+        self._targets = remembered(partial(_target, self.threshold.policy))
         self._style = self.threshold.policy.headers
         self._tenant = tenant
         self._user = user
@@ -187,10 +188,6 @@ class ThresholdMiddleware:
             return self.app(environ, start_response)
         return self._refuse(environ, start_response, verdict)
 
-    def _target(self, method: str, path: str) -> Target:
-        """What the policy says about an endpoint."""
-        return self.threshold.policy.target(method, _decoded(path))
-
     def _closed(self, environ: Environ) -> bool:
         """Whether a request that cannot be decided must not pass: by the path that would have decided."""
         path = _decoded(str(environ.get("PATH_INFO", "")))
@@ -219,6 +216,11 @@ class ThresholdMiddleware:
         headers = [(name.decode().title(), value.decode()) for name, value in fields]
         start_response(_STATUS[verdict.status], headers)
         return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]
+
+
+def _target(policy: Policy, method: str, path: str) -> Target:
+    """What the policy says about an endpoint."""
+    return policy.target(method, _decoded(path))
 
 
 def _decoded(path: str) -> str:
