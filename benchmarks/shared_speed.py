@@ -205,10 +205,11 @@ def whole_policy(batch: int, rounds: int) -> list[Pair]:
 def _ask(guard: Threshold, caller: Caller) -> Call:
     """One request as a middleware asks about it: no caller, and a plan only where one is needed."""
     target = guard.policy.target(caller.method, caller.path)
+    admit, judge = guard.admit, guard.judge
 
     def ask() -> object:
         asked = guard.policy.asked(caller.address, caller.tenant, caller.tier, caller.user, target, 1)
-        return None if asked is None else guard.admit(asked) or guard.judge(asked)
+        return None if asked is None else admit(asked) or judge(asked)
 
     return ask
 

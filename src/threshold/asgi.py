@@ -6,6 +6,7 @@ It asks the policy once per request and does what the verdict says. What the rul
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from inspect import isawaitable
 from typing import cast
 
@@ -42,10 +43,13 @@ _TOO_MANY = "too many requests"
 class ThresholdMiddleware:
     """Limit every HTTP request and WebSocket handshake of an ASGI app.
 
+    Put it around the whole app: behind a router (Litestar's `middleware=`) it sees no 404 and no 405.
+
     Args:
         policy: a `Policy`; or a `Threshold` or `AsyncThreshold`, which brings its own store and hooks.
         store: where the state lives. "auto": memory shared by the processes of this app when it has several,
-            else the memory of this process; the choice and its reason are one line in the log.
+            else the memory of this process, one store for each `Policy` object; the choice and its reason
+            are one line in the log.
         tenant, user, tier: functions from the scope to an id, or None; they may be async, and be wrapped in
             `Cached`. What they raise, the app's error handling sees. `tier` is only asked for a tenant.
         cost: requests that each request costs, or a function from the scope to that number.
@@ -124,7 +128,7 @@ class ThresholdMiddleware:
         self._admit = self.threshold.admit
         self._judge = None if local is None else local.judge  # None: the store is awaited
         self._style = self.threshold.policy.headers
-        self._targets = remembered(self._target)
+        self._targets = remembered(partial(_target, self.threshold.policy))
         self._decide = cast(AsyncThreshold, self.threshold).decide
         store = self.threshold.store
         self._repeats = Repeats(store) if isinstance(store, Timed) and on_refused is None else None
@@ -209,7 +213,7 @@ class ThresholdMiddleware:
                         repeats.keep(asked, accept, verdict, generation, again)
         except Exception:
             self._trouble()
-            if not shell.must_not_pass(self.threshold.policy, scope.get("method", "GET"), scope.get("path")):
+            if not shell.must_not_pass(self._closed, scope):
                 await self.app(scope, receive, send)
                 return
             verdict, fields = shut(), []
@@ -226,9 +230,10 @@ class ThresholdMiddleware:
         else:
             await self.app(scope, receive, send)
 
-    def _target(self, method: str, path: str) -> Target:
-        """What the policy says about an endpoint; behind a mount point, the path is below it already."""
-        return self.threshold.policy.target(method, routed(path, None))
+    def _closed(self, scope: Scope) -> bool:
+        """Whether a request that cannot be decided must not pass: by the path that would have decided."""
+        path = routed(str(scope.get("path")), str(scope.get("root_path") or ""))
+        return self.threshold.policy.fails_closed(str(scope.get("method", "GET")), path)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, key: str) -> None:
         """Let the app answer; the policy's header fields are added by `send`."""
@@ -298,6 +303,11 @@ class ThresholdMiddleware:
         return None
 
 
+def _target(policy: Policy, method: str, path: str) -> Target:
+    """What the policy says about an endpoint; behind a mount point, the path is below it already."""
+    return policy.target(method, routed(path, None))
+
+
 async def _settled(answer: object) -> str | None:
     """The id that an identity function's answer means, awaited if need be."""
     return named(await answer if isawaitable(answer) else answer)
@@ -308,7 +318,7 @@ def _threshold(
 ) -> Threshold | AsyncThreshold:
     """The front end for a policy; its store must not block the event loop."""
     if isinstance(policy, Policy):
-        return AsyncThreshold(policy, default_store(policy.name) if store == AUTO else store, hooks=hooks)
+        return AsyncThreshold(policy, default_store(policy) if store == AUTO else store, hooks=hooks)
     front = shell.ready(policy, store != AUTO, hooks)
     if isinstance(front, Threshold) and getattr(front.store, "blocking", False):
         remedy = "its store would block the event loop: give an AsyncThreshold over the async twin"

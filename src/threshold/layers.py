@@ -21,8 +21,8 @@ Table = LimitLike | Mapping[str, LimitLike]
 
 LAYERS: tuple[Layer, ...] = ("edge", "tenant", "user", "endpoint")
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-_LONGEST_REMEMBERED_PATH = 512
-_MOST_REMEMBERED_PATHS = 4096
+_LONGEST_REMEMBERED = 512  # letters of method and path together
+_MOST_REMEMBERED = 4096
 
 
 class Listed(NamedTuple):
@@ -218,11 +218,14 @@ class Layers:
 
 
 def remembered(target: Callable[[str, str], Target]) -> Memo[tuple[str, str], Target]:
-    """What a function says of a method and a path, remembered for paths that are not too long."""
+    """What a function says of a method and a path, remembered where they are not too long.
+
+    Some servers pass on methods of 16 kB.
+    """
     return Memo(
         lambda key: target(*key),
-        _MOST_REMEMBERED_PATHS,
-        worth=lambda key: len(key[1]) <= _LONGEST_REMEMBERED_PATH,
+        _MOST_REMEMBERED,
+        worth=lambda key: len(key[0]) + len(key[1]) <= _LONGEST_REMEMBERED,
     )
 
 

@@ -38,7 +38,8 @@ class Limit(Protocol):
     just the same; the code; an expression for the instant at which the state then rests; and the objects
     they need, by name. Limits with the same first part, if it is not empty, share these objects too; names
     that begin with an underscore are the caller's. The code finds `state`, `now` and `cost`. It leaves the
-    new `state` and what is `remaining`; or returns None, for `step` to be asked.
+    new `state` and what is `remaining`; or returns None, for `step` to be asked. `state` and the objects go
+    by other names where several limits stand together; attributes, names of arguments and text stay.
     """
 
     @property

@@ -111,15 +111,19 @@ class Threshold(_Front):
             raise ConfigurationError("store", store, "this store is awaited: use AsyncThreshold")
         self.store = store
         self._quick: Callable[[Asked], Admitted | None] = shortcut(store, "admit") or _nothing
-        self.admit: Callable[[Asked], Admitted | Verdict | None] = self._admit
+
+    @property
+    def admit(self) -> Callable[[Asked], Admitted | Verdict | None]:
         """The quick way for shells: what the limits said of an ordinary admitted request; else None, mostly.
 
-        Of what is None here, nothing was charged and nothing is known: ask `judge`.
+        Of what is None here, nothing was charged and nothing is known: ask `judge`. To be kept by who asks
+        often; kept here, it would tie a circle that keeps the store open until the collector comes.
         """
-        if policy.dry_run:
-            self.admit = _nothing
-        elif isinstance(store, MemoryStore):  # it is never away
-            self.admit = self._quick
+        if self.policy.dry_run:
+            return _nothing
+        if isinstance(self.store, MemoryStore):  # it is never away
+            return self._quick
+        return self._admit
 
     def check(self, caller: Caller) -> Verdict:
         """Decide one request, and charge it if every limit admits it."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import cast
 
 from .default_store import AUTO, Auto, default_store
@@ -39,7 +40,8 @@ class ThresholdMiddleware:
     Args:
         policy: a `Policy`; or a `Threshold`, which brings its own store and hooks.
         store: where the state lives. "auto": memory shared by the processes of this app when it has several,
-            else the memory of this process; the choice and its reason are one line in the log.
+            else the memory of this process, one store for each `Policy` object; the choice and its reason
+            are one line in the log.
         tenant, user, tier: functions from the environ to an id, or None; they may be wrapped in `Cached`.
             What they raise, the app's server sees. `tier` is only asked for a tenant.
         cost: requests that each request costs, or a function from the environ to that number.
@@ -115,7 +117,7 @@ class ThresholdMiddleware:
         self._ask = self.threshold.policy.asked
         self._admit = self.threshold.admit
         self._judge = self.threshold.judge
-        self._targets = remembered(self._target)
+        self._targets = remembered(partial(_target, self.threshold.policy))
         self._style = self.threshold.policy.headers
         self._tenant = tenant
         self._user = user
@@ -173,8 +175,7 @@ class ThresholdMiddleware:
                     fields = verdict.headers
         except Exception:
             self._trouble()
-            method, path = environ.get("REQUEST_METHOD", "GET"), environ.get("PATH_INFO", "")
-            if not shell.must_not_pass(self.threshold.policy, method, path):
+            if not shell.must_not_pass(self._closed, environ):
                 return self.app(environ, start_response)
             return self._refuse(environ, start_response, shut())
         if fields:
@@ -187,11 +188,10 @@ class ThresholdMiddleware:
             return self.app(environ, start_response)
         return self._refuse(environ, start_response, verdict)
 
-    def _target(self, method: str, path: str) -> Target:
-        """What the policy says about an endpoint; WSGI hands a path over as if its bytes were latin-1."""
-        if not path.isascii():
-            path = path.encode("latin-1", "replace").decode("utf-8", "replace")
-        return self.threshold.policy.target(method, routed(path, ""))
+    def _closed(self, environ: Environ) -> bool:
+        """Whether a request that cannot be decided must not pass: by the path that would have decided."""
+        path = _decoded(str(environ.get("PATH_INFO", "")))
+        return self.threshold.policy.fails_closed(str(environ.get("REQUEST_METHOD", "GET")), path)
 
     def _hold(self, environ: Environ, key: str, seconds: float) -> None:
         """Hold this thread back, if others are left to serve everybody else."""
@@ -218,10 +218,22 @@ class ThresholdMiddleware:
         return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]
 
 
+def _target(policy: Policy, method: str, path: str) -> Target:
+    """What the policy says about an endpoint."""
+    return policy.target(method, _decoded(path))
+
+
+def _decoded(path: str) -> str:
+    """A path as endpoint patterns see it; WSGI hands it over as if its bytes were latin-1."""
+    if not path.isascii():
+        path = path.encode("latin-1", "replace").decode("utf-8", "replace")
+    return routed(path, "")
+
+
 def _threshold(policy: shell.Guarded, store: Store | Auto, hooks: Iterable[Hook]) -> Threshold:
     """The synchronous front end for a policy; nothing here could await."""
     if isinstance(policy, Policy):
-        return Threshold(policy, default_store(policy.name) if store == AUTO else store, hooks=hooks)
+        return Threshold(policy, default_store(policy) if store == AUTO else store, hooks=hooks)
     front = shell.ready(policy, store != AUTO, hooks)
     if isinstance(front, AsyncThreshold):
         if front.local is None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
+import weakref
+from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 from failing_store import AwaitedStore, FailingStore
@@ -22,8 +26,11 @@ from threshold import (
     Threshold,
     Tiers,
 )
+from threshold.asgi import ThresholdMiddleware as ASGI
 from threshold.plan import Limit, Plan
+from threshold.stores.base import Store
 from threshold.testing import ManualClock
+from threshold.wsgi import ThresholdMiddleware as WSGI
 
 WINDOW = SlidingWindow("2/hour")
 
@@ -258,6 +265,34 @@ def test_a_front_end_refuses_what_cannot_work() -> None:
 
     with pytest.raises(ConfigurationError, match="event loop"):
         AsyncThreshold(policy, store=Blocking())
+
+
+def _asgi(store: Store, policy: Policy) -> weakref.ref[Any]:
+    return weakref.ref(ASGI(cast(Any, print), policy=policy, store=store).threshold)
+
+
+def _wsgi(store: Store, policy: Policy) -> weakref.ref[Any]:
+    return weakref.ref(WSGI(cast(Any, print), policy=policy, store=store).threshold)
+
+
+FRONTS: list[Callable[[Store, Policy], weakref.ref[Any]]] = [
+    lambda store, policy: weakref.ref(Threshold(policy, store)),
+    lambda store, policy: weakref.ref(AsyncThreshold(policy, store)),
+    _asgi,
+    _wsgi,
+]
+
+
+@pytest.mark.parametrize("dropped", FRONTS, ids=["sync", "async", "asgi", "wsgi"])
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("kind", [MemoryStore, FailingStore])
+def test_who_is_dropped_lets_go_of_the_store_at_once(dropped: Any, dry_run: bool, kind: Any) -> None:
+    policy = Policy(user="1/minute", dry_run=dry_run)
+    gc.disable()
+    try:
+        assert dropped(kind(), policy)() is None
+    finally:
+        gc.enable()
 
 
 def test_a_store_is_asked_about_every_limit_of_the_policy() -> None:

@@ -146,6 +146,15 @@ def test_long_paths_are_decided_without_being_remembered(tail: str) -> None:
     assert not policy._layers.targets
 
 
+@given(st.integers(0, 1), st.integers(400, 700))
+def test_long_methods_are_not_remembered_either(part: int, length: int) -> None:
+    method, path = ("M" * length, "/" + "a" * 150) if part else ("M" * 150, "/" + "a" * length)
+    policy = Policy(user={"/a/*": "1/s", "default": "2/s"})
+    plan = policy.plan(Caller(user="u1", method=method, path=path))
+    assert plan is not None and plan.rules[0].name == "user"
+    assert sum(len(method) + len(path) for method, path in policy._layers.targets) <= 512
+
+
 def test_fail_closed_turns_every_layer_of_its_endpoints_to_deny() -> None:
     policy = Policy("9/s", "8/s", "7/s", {"POST /pay": "6/s"}, fail_closed=["/pay"], on_store_error="local")
     caller = Caller("203.0.113.9", "t1", None, "u1", "POST", "/pay")

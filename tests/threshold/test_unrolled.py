@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from threshold import Ladder, MemoryStore, Policy, Rate, SlidingWindow, TokenBucket
+from threshold import Ladder, Limiter, MemoryStore, Policy, Rate, SlidingWindow, TokenBucket
 from threshold.plan import Found, Limit, Lineup, Rule, State, binding
 from threshold.stores import memory
 from threshold.stores.key_table import ScopeTable
@@ -120,6 +120,136 @@ def test_limits_that_name_their_objects_alike_keep_them_apart(most: tuple[int, i
     left = [charge(["ann", "ann"], 1, 60, None) for _ in range(4)]
     strict = most.index(3)
     assert left == [(strict, 2, 9), (strict, 1, 9), (strict, 0, 9), None]
+
+
+@dataclass
+class Box:
+    """An object that names its parts as lines name theirs."""
+
+    box: int
+    state: int
+
+    def least(self, state: int, now: int) -> int:
+        return min(self.state, state, now)
+
+
+class Styled(Quota):
+    """The same quota, its lines written in many styles; the object is an own name."""
+
+    style = "box.state"
+
+    def ordinary(self) -> tuple[str, str, str, dict[str, object]]:
+        lines = f"""
+            state += cost
+            remaining = {self.style} - state
+            if remaining < 0:
+                return None
+        """
+        return "", lines, "now + 9", {"box": Box(self.capacity, self.capacity)}
+
+
+STYLES = [
+    "box.state",
+    "box . box",
+    'getattr(box, "state")',
+    "getattr(box, 'box')",
+    "dict(state=box.box, box=1)['state']",
+    "dict( state = box.box)['state']",
+    "dict(\n                box=1,\n                state = getattr(box, 'box'))['state']",
+    "box.least(state=10**9, now=10**9)",
+    "int(f'{box.box}')",
+    'int(f"{box.state:d}")',
+    "(lambda state: state.box)(box)",
+    "(lambda box, state=0: box.state)(box)",
+    "[state for state in [box.state]][0]",
+    "(box.box if 'box' == 'b' 'ox' else 0)",
+    "len('\\n') * box.box",
+    "box.box  # as box.state\n            remaining = remaining",
+]
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("most", [(3, 50), (50, 3)])
+def test_lines_of_any_style_keep_their_attributes_their_arguments_names_and_their_texts(
+    style: str, most: tuple[int, int]
+) -> None:
+    limits = [Styled(f"{n}/minute") for n in most]
+    for limit in limits:
+        object.__setattr__(limit, "style", style)
+    rules, tables = lined_up([*limits, SlidingWindow("90/minute")])
+    charge = unrolled(rules, tables)
+    for table in tables[:2]:
+        table.home("ann")["ann"] = 0
+    tables[2].home("ann")["ann"] = rules[2].limit.step(None, 60, 1)[3]
+    left = [charge(["ann"] * 3, 1, 60, None) for _ in range(4)]
+    strict = most.index(3)
+    assert left == [(strict, 2, 9), (strict, 1, 9), (strict, 0, 9), None]
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_take_of_one_limit_takes_lines_of_any_style(style: str) -> None:
+    limit = Styled("3/minute")
+    object.__setattr__(limit, "style", style)
+    guard = Limiter(limit, store=MemoryStore(clock=ManualClock()))
+    assert [guard.acquire("ann").allowed for _ in range(5)] == [True, True, True, False, False]
+
+
+def test_the_instant_of_rest_may_be_any_expression() -> None:
+    class Choosing(Quota):
+        def ordinary(self) -> tuple[str, str, str, dict[str, object]]:
+            _, lines, _, own = super().ordinary()
+            return "", lines, "now + 9 if most() else 0", own
+
+    guard = Limiter(Choosing("3/minute"), store=MemoryStore(clock=ManualClock()))
+    assert [guard.acquire("ann").reset_after_us for _ in range(3)] == [9, 9, 9]
+    rules, tables = lined_up([Choosing("3/minute")])
+    tables[0].home("ann")["ann"] = 0
+    assert unrolled_found(rules, tables)(["ann"], 1, 60, None) == [(0, 2, 9, 1)]
+
+
+LEAVING = [
+    """
+        for left in [99, most()]:
+            remaining = left - state - cost
+            if remaining < 0:
+                return None
+        state += cost
+    """,
+    """
+        left = [99, most()]
+        while left:
+            remaining = left.pop(0) - state - cost
+            if remaining < 0:
+                return None
+        state += cost
+    """,
+    """
+        remaining = most() - state - cost
+        if remaining < 0:
+            return
+        state += cost
+    """,
+    """
+        remaining = most() - state - cost
+        if remaining < 0:
+            return  None
+        state += cost
+    """,
+]
+
+
+@pytest.mark.parametrize("lines", LEAVING)
+def test_lines_may_leave_it_to_the_step_from_wherever_they_are(lines: str) -> None:
+    class Leaving(Quota):
+        def ordinary(self) -> tuple[str, str, str, dict[str, object]]:
+            return "", lines, "now + 9", {"most": lambda: self.capacity}
+
+    guard = Limiter(Leaving("3/minute"), store=MemoryStore(clock=ManualClock()))
+    assert [guard.acquire("ann").allowed for _ in range(5)] == [True, True, True, False, False]
+    rules, tables = lined_up([Leaving("3/minute")])
+    charge = unrolled(rules, tables)
+    tables[0].home("ann")["ann"] = 0
+    assert [charge(["ann"], 1, 60, None) for _ in range(4)] == [(0, 2, 9), (0, 1, 9), (0, 0, 9), None]
 
 
 class Stricter(TokenBucket):

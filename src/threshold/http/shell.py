@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from ..addresses import group
 from ..errors import ConfigurationError
@@ -21,6 +22,8 @@ from ..workers import siblings
 from .identity import check_function
 
 logger = logging.getLogger("threshold")
+
+R = TypeVar("R")
 
 Guarded = Policy | Threshold | AsyncThreshold
 
@@ -72,10 +75,10 @@ def counted(user: str | None, tenant: str | None, address: str | None) -> str:
     return f"a:{group(address) or 'unknown'}"
 
 
-def must_not_pass(policy: Policy, method: object, path: object) -> bool:
-    """Whether a request that we failed to decide must be refused; never raises."""
+def must_not_pass(closed: Callable[[R], bool], request: R) -> bool:
+    """Whether a request that we failed to decide must be refused, if that can be told; never raises."""
     try:
-        return policy.fails_closed(str(method), str(path))
+        return closed(request)
     except Exception:
         return False
 

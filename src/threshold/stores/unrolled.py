@@ -12,6 +12,7 @@ Of a request that is not ordinary, nothing is written and nothing is said: `engi
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar, cast
@@ -68,7 +69,7 @@ _BINDING = """\
         _end = {rests}
 """
 _FOUND = """\
-    _found.append((0, remaining, {rests} - now, _state{i}))
+    _found.append((0, remaining, ({rests}) - now, _state{i}))
 """
 _TAKE = """\
 def take(_name, cost):
@@ -83,7 +84,7 @@ def take(_name, cost):
 {charge}
             _home[_name] = state
             _release()
-            return 0, remaining, {rests} - now, state
+            return 0, remaining, ({rests}) - now, state
         if _before is None:
             _found = _take_first(_name, cost, now)
         else:
@@ -100,6 +101,9 @@ def take(_name, cost):
         _announce()
     return _found
 """
+
+_LEAVES_ELSEHOW = re.compile(r"\b(?:for|while|def)\b|\breturn\b(?! None\b)")
+"""In lines that cannot stand in `_TAKE`: there a `break` takes the place of `return None`."""
 
 
 def unrolled(rules: Sequence[Rule], tables: Sequence[ScopeTable]) -> Charge[Admitted]:
@@ -141,11 +145,12 @@ def _charge(
     for i, (rule, table) in enumerate(zip(rules, tables, strict=True)):
         shared, lines, rests, own = _ordinary(rule.limit, i)
         group = said.get(shared, i) if shared else i
-        charge = _lines(lines, 4) if group != i else _lines(shared, 4) + "\n" + _lines(lines, 4)
         said[shared] = group
-        names |= {f"{name}_{group}": value for name, value in own.items()} | {f"_table{i}": table}
         renamed = {"state": f"_state{i}"} | {name: f"{name}_{group}" for name in own}
-        charge, rests = (_renamed(text, renamed) for text in (charge, rests))
+        parts = (shared, lines) if group == i else (lines,)
+        charge = "\n".join(_lines(part, 4, renamed) for part in parts)
+        rests = _renamed(rests, renamed)
+        names |= {f"{name}_{group}": value for name, value in own.items()} | {f"_table{i}": table}
         source += _RULE.format(i=i, charge=charge)
         source += note.format(i=i, most=rule.most or 1, rests=rests)
     source += "".join(f"    _home{i}[_name{i}] = _state{i}\n" for i in range(len(rules)))
@@ -166,6 +171,8 @@ def unrolled_take(limit: Limit, table: ScopeTable, names: dict[str, object]) -> 
             for a name without a state, and `announce()`, called after that without the lock.
     """
     shared, lines, rests, own = _ordinary(limit, 0)
+    if _LEAVES_ELSEHOW.search(shared + lines):
+        shared, lines, rests, own = _stepping(limit, 0)
     charge = _lines(shared, 12) + "\n" + _lines(lines, 12)
     source = _TAKE.format(charge=charge.replace("return None", "break"), rests=rests)
     names = (
@@ -176,15 +183,28 @@ def unrolled_take(limit: Limit, table: ScopeTable, names: dict[str, object]) -> 
 
 
 def _renamed(source: str, names: Mapping[str, str]) -> str:
-    """Source code with some of its names replaced."""
-    return re.sub(rf"\b(?:{'|'.join(names)})\b", lambda found: names[found[0]], source)
+    """Source code with some of its names replaced: no attributes, no names of arguments given, no text.
+
+    Where there is none of these, words will do: to parse our own limits' lines would double what they cost.
+    """
+    words = "|".join(names)
+    if not re.search(rf"""["'.#]|[(,]\s*(?:{words})\s*=(?!=)""", source):
+        return re.sub(rf"\b(?:{words})\b", lambda found: names[found[0]], source)
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            node.id = names.get(node.id, node.id)
+        elif isinstance(node, ast.arg):  # of a lambda
+            node.arg = names.get(node.arg, node.arg)
+    return ast.unparse(tree)
 
 
-def _lines(source: str, spaces: int) -> str:
-    """Source code, moved to where it is to stand."""
+def _lines(source: str, spaces: int, names: Mapping[str, str] | None = None) -> str:
+    """Source code, moved to where it is to stand, with some of its names replaced."""
     from textwrap import dedent, indent  # 1 ms that importing the package need not take
 
-    return indent(dedent(source).strip("\n"), " " * spaces)
+    source = dedent(source).strip("\n")
+    return indent(source if names is None else _renamed(source, names), " " * spaces)
 
 
 def _ordinary(limit: Limit, i: int) -> tuple[str, str, str, dict[str, object]]:
@@ -192,6 +212,11 @@ def _ordinary(limit: Limit, i: int) -> tuple[str, str, str, dict[str, object]]:
     own = shortcut(limit, "ordinary", "step")
     if own is not None:
         return cast("tuple[str, str, str, dict[str, object]]", own())
+    return _stepping(limit, i)
+
+
+def _stepping(limit: Limit, i: int) -> tuple[str, str, str, dict[str, object]]:
+    """The lines of a limit that has none: a call of its `step`."""
     lines = f"""
         retry, remaining, reset, state = step{i}(state, now, cost)
         if retry:

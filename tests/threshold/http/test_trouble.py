@@ -49,6 +49,66 @@ def test_a_bug_of_ours_does_not_open_what_fails_closed(name: str, asgi_async: An
     assert wsgi(Wsgi(app, policy=CLOSED[name], store=BrokenStore()), "/auth/login").status == 503
 
 
+BELOW = Policy(user="1/minute", fail_closed=["/auth/*", "POST /ü/{id}"])
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "status"),
+    [
+        ("/blog/auth/login", {"root_path": "/blog"}, 503),
+        ("/auth/login", {"root_path": "/blog"}, 503),
+        ("/blog/auth/login", {}, 200),
+        ("/auth", {"root_path": "/auth"}, 200),
+        ("auth/login", {}, 503),
+        ("/blog/ü/7", {"root_path": "/blog", "method": "POST"}, 503),
+        ("/blog/ü/7", {"root_path": "/blog", "method": "GET"}, 200),
+    ],
+)
+def test_what_fails_closed_is_found_below_a_mount_point_too(
+    path: str, more: dict[str, Any], status: int, asgi_async: Any
+) -> None:
+    guarded = Asgi(async_app, policy=BELOW, store=BrokenStore())
+    assert asyncio.run(asgi_async(guarded, path, **more)).status == status
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "status"),
+    [("/ü/7", "POST", 503), ("/ü/7", "GET", 200), ("auth/login", "GET", 503), ("/auth/ü", "GET", 503)],
+)
+def test_what_fails_closed_is_found_under_any_letters(path: str, method: str, status: int, wsgi: Any) -> None:
+    guarded = Wsgi(app, policy=BELOW, store=BrokenStore())
+    assert wsgi(guarded, path.encode().decode("latin-1"), method=method).status == status
+
+
+EVERYTHING = Policy(edge="1/minute", on_store_error={"edge": "deny"})
+
+
+@pytest.mark.parametrize(("policy", "status"), [(BELOW, 200), (EVERYTHING, 503)])
+@pytest.mark.parametrize("odd", [{"path": None}, {"path": 5}, {"root_path": 5}, {"method": None}])
+def test_a_request_that_cannot_be_read_passes_unless_everything_fails_closed(
+    policy: Policy, status: int, odd: dict[str, Any]
+) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [], **odd}
+    asyncio.run(Asgi(async_app, policy=policy, store=BrokenStore())(scope, receive, send))
+    assert sent[0]["status"] == status
+
+
+@pytest.mark.parametrize(("policy", "status"), [(BELOW, 200), (EVERYTHING, 503)])
+@pytest.mark.parametrize("odd", [{"path": None}, {"path": 5}, {"method": None}])
+def test_nor_does_one_by_wsgi_that_cannot_be_read_pass_there(
+    policy: Policy, status: int, odd: dict[str, Any], wsgi: Any
+) -> None:
+    assert wsgi(Wsgi(app, policy=policy, store=BrokenStore()), **odd).status == status
+
+
 def test_a_bug_of_ours_lets_everything_else_pass_and_is_logged(
     asgi_async: Any, wsgi: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
