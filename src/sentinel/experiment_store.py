@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -77,7 +77,8 @@ class ExperimentStore:
         try:
             yield self.save
         except Exception:
-            self.delete(experiment.id)
+            with suppress(RecordError):  # what went wrong first is what is told
+                self.delete(experiment.id)
             raise
 
     def latest(self, *, limit: int = 50) -> tuple[Experiment, ...]:

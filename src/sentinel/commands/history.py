@@ -11,7 +11,9 @@ from rich.console import Console
 from sentinel.baseline import Comparison
 from sentinel.baseline import compare as compare_figures
 from sentinel.commands import options
-from sentinel.commands.written import EXPERIMENT_FORMS, FORMS, write_report
+from sentinel.commands.delivered import delivered
+from sentinel.commands.kept import keep
+from sentinel.commands.written import EXPERIMENT_FORMS, FORMS, report_files
 from sentinel.errors import RecordError
 from sentinel.exit_codes import ExitCode
 from sentinel.experiment_store import ExperimentStore
@@ -113,8 +115,9 @@ def compare(
         comparison = compared(store, record, name)
     report = Report.of(record, judge_run(record, comparison=comparison))
     show_comparison(Console(), comparison)
-    write_report(report, {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file})
-    return ExitCode.REGRESSION if comparison.state == "regression" else ExitCode.PASS
+    paths = {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file}
+    status = ExitCode.REGRESSION if comparison.state == "regression" else ExitCode.PASS
+    return delivered(status, *report_files(report, paths))
 
 
 @click.command()
@@ -201,10 +204,12 @@ def merge(
         verdict = judge_run(whole)
         if not no_save:
             store.save(whole)
-            store.flush()
-            store.save_verdict(whole.id, verdict.exit_code, verdict.sentence)
-    result = Report.of(whole, verdict)
-    show(Console(), result)
-    write_record(record_file, whole)
-    write_report(result, {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file})
-    return verdict.exit_code
+        result = Report.of(whole, verdict)
+        paths = {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file}
+        return delivered(
+            verdict.exit_code,
+            lambda: show(Console(), result),
+            lambda: write_record(record_file, whole),
+            *report_files(result, paths),
+            lambda: None if no_save else keep(store, result),
+        )

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from sentinel.record_file import naming
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 FILE = click.Path(dir_okay=False, path_type=Path)
 _STDOUT = Path("-")
@@ -111,7 +113,9 @@ def _try(path: Path) -> None:
 
 
 def write(path: Path | None, text: str) -> None:
-    """Write a report's text to a file, if one was asked for, making its folder."""
+    """Write a report's text to a file, if one was asked for, making its folder; raise NotWritten if it
+    cannot."""
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+        with naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
