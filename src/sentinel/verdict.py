@@ -70,6 +70,11 @@ def conclude(
         sentence += f", {of}as far as so few requests tell"
     if unjudged:
         sentence += f"; {len(unjudged)} more could not be judged: {_named(unjudged)}"
+    counts = record.counts()
+    failed_all = sum(counts.values()) and not counts["ok"] and not counts["denied"]
+    if failed_all and not results:
+        what = f"no criteria were set, and not one of {sum(counts.values()):,} requests succeeded"
+        return Verdict(ExitCode.VOID, f"VOID, this run proves nothing: {what}", results, comparison)
     after = f"; {comparison.statement}" if comparison is not None else ""
     return Verdict(ExitCode.PASS, f"{sentence}{after}", results, comparison)
 
