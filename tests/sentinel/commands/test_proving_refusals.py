@@ -24,6 +24,7 @@ LIMIT = ["--limit", "5/s"]
         (["audit", *LIMIT, "--limiter", "memory:", "--target", "a:b"], "give either --target"),
         (["audit", *LIMIT, "--limiter", "etcd://x"], "limiter is 'etcd://x'; write memory:, shared:NAME or"),
         (["audit", *LIMIT, "--limiter", "shared:"], "name the shared memory, like shared:myapp"),
+        (["audit", *LIMIT, "--limiter", "shared:a/b"], "limiter is 'shared:a/b'; shared memory has a name"),
         (["audit", "--limit", "5", "--limiter", "memory:"], "'--limit'"),
         (["audit", "--limit", "0/s", "--limiter", "memory:"], "limit must be a whole number of requests"),
         (["audit", *LIMIT, "--limiter", "memory:", "--burst", "0"], "0 is not in the range x>=1"),
