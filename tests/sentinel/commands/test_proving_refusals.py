@@ -53,6 +53,7 @@ LIMIT = ["--limit", "5/s"]
         (["overhead", "--duration", "7s"], "must be between 8 s and 3,600 s"),
         (["overhead", "--duration", "9s"], "duration is 9.0 s; it must be between 24 and 3,600 s"),
         (["overhead", "--rate", "5"], "rate is 5.0 requests/s; it must be between 50 and 100,000"),
+        (["overhead", "--budget", "5"], "'--budget': 5 has no unit; write 5s for seconds, or ms, m or h"),
         (["overhead", "--budget", "cheap"], "'cheap' is no duration"),
         (["overhead", "--store", "etcd"], "store: 'etcd'"),
         (["overhead", "--target", "x:y", "--store", "memory"], "store is for the demo app"),
