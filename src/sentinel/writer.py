@@ -52,8 +52,27 @@ def make_history(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RecordError(_UNUSABLE.format(path=path, error=error)) from error
+    check_ours(path)
     with connect(path, make=True) as connection:
         migrate(connection)
+
+
+def check_ours(path: Path) -> None:
+    """Refuse an SQLite file that somebody else's tables are in, before a byte of it is changed."""
+    if not path.is_file() or not path.stat().st_size:
+        return
+    try:
+        with closing(_opened(path, "ro")) as connection:
+            connection.execute("BEGIN")  # so that both are read of one state
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            tables = {
+                name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            }
+    except sqlite3.DatabaseError:
+        return  # whoever uses it tells what is wrong
+    if tables and not (version and tables >= {"configs", "runs"}):
+        some = ", ".join(sorted(tables)[:3])
+        raise RecordError(f"{path} is not a history of runs: it is a database with the tables {some}")
 
 
 @contextmanager
@@ -64,7 +83,7 @@ def connect(path: Path, *, make: bool = False) -> Iterator[sqlite3.Connection]:
     with the file's name as well.
     """
     try:
-        with closing(_opened(path, make)) as connection:
+        with closing(_opened(path, "rwc" if make else "rw")) as connection:
             connection.execute("PRAGMA foreign_keys = ON")
             _write_ahead(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
@@ -76,9 +95,8 @@ def connect(path: Path, *, make: bool = False) -> Iterator[sqlite3.Connection]:
         raise RecordError(_UNUSABLE.format(path=path, error=f"{error}{gone}")) from error
 
 
-def _opened(path: Path, make: bool) -> sqlite3.Connection:
+def _opened(path: Path, mode: str) -> sqlite3.Connection:
     """Connect to a history; what nobody is to make is not left behind as an empty file."""
-    mode = "rwc" if make else "rw"
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=PATIENCE_S)
 
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from sentinel.baseline import Comparison
@@ -35,7 +36,11 @@ from sentinel.writer import key_figures
 @options.db
 def history(limit: int, db: Path) -> ExitCode:
     """List the runs, audits and overhead experiments that were kept, newest first."""
-    with RunStore(db) as store:
+    context = click.get_current_context()
+    if not db.exists() and context.get_parameter_source("db") is not ParameterSource.COMMANDLINE:
+        show_runs(Console(), ())
+        return ExitCode.PASS
+    with RunStore(options.existing(db)) as store:
         runs, named = store.runs(limit=limit), store.baselines()
     experiments = ExperimentStore(db).latest(limit=limit)
     newest = sorted([*(r.started_at for r in runs), *(e.started_at for e in experiments)])[-limit:]
@@ -63,7 +68,7 @@ def baseline() -> None:
 @options.db
 def baseline_save(name: str, run: str, db: Path) -> ExitCode:
     """Call RUN (an id, its beginning, or last) the baseline NAME; a name that is taken moves."""
-    with RunStore(db) as store:
+    with RunStore(options.existing(db)) as store:
         before = store.baselines().get(name)
         now = store.save_baseline(name, run)
     moved = f", and no longer {before}" if before not in (None, now) else ""
@@ -75,7 +80,7 @@ def baseline_save(name: str, run: str, db: Path) -> ExitCode:
 @options.db
 def baseline_list(db: Path) -> ExitCode:
     """List the baselines."""
-    with RunStore(db) as store:
+    with RunStore(options.existing(db)) as store:
         for name, run in store.baselines().items():
             click.echo(f"{name}  {run}")
     return ExitCode.PASS
@@ -107,7 +112,7 @@ def compare(
     warning and exits with 0: run again at once. A regression, with 3, is the latest five runs above the
     twenty before them, by rank and by at least 5 %.
     """
-    with RunStore(db) as store:
+    with RunStore(options.existing(db)) as store:
         record = store.load(run)
         if record.void or record.status == "partial":
             state = "VOID" if record.void else "partial"
@@ -135,7 +140,7 @@ def compare(
 def report(run: str, form: str, output: Path | None, db: Path) -> ExitCode:
     """Report again, in any form, what was kept: a run (an id, its beginning, a baseline's name), an audit or
     an overhead experiment (an id or its beginning), or the last of all of them."""
-    experiment = ExperimentStore(db).find(run)
+    experiment = ExperimentStore(options.existing(db)).find(run)
     if experiment is not None:
         if form == "text":
             show_experiment(Console(), experiment)

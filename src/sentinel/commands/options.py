@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from sentinel.errors import RecordError
 from sentinel.record_file import naming
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -25,6 +26,13 @@ def default_history() -> Path:
     return Path(state) / "sentinel" / "history.db"
 
 
+def existing(history: Path) -> Path:
+    """Refuse a history that is not there to be read: whoever only reads makes none."""
+    if not history.exists():
+        raise RecordError(f"there is no history {history}; make a run first, or name another file with --db")
+    return history
+
+
 def db(command: Function) -> Function:
     """Add --db."""
     return click.option(
@@ -32,7 +40,7 @@ def db(command: Function) -> Function:
         type=FILE,
         default=default_history,
         show_default="$SENTINEL_DB, else ~/.local/state/sentinel/history.db",
-        help="The history of runs, a SQLite file; made if it does not exist.",
+        help="The history of runs, a SQLite file; whoever writes to it makes it.",
     )(command)
 
 
