@@ -15,6 +15,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from sentinel.writer import make_history
+
 Sentinel = Callable[..., Any]
 
 
@@ -41,7 +43,7 @@ def test_an_audit_writes_its_result_in_every_form(sentinel: Sentinel) -> None:
 
 
 def test_a_result_that_cannot_be_kept_is_reported_all_the_same(sentinel: Sentinel, tmp_path: Path) -> None:
-    sentinel("history")
+    make_history(tmp_path / "history.db")
     with sqlite3.connect(tmp_path / "history.db") as connection:
         connection.execute(
             "CREATE TRIGGER full BEFORE INSERT ON experiments WHEN NEW.status = 'complete'"
