@@ -47,8 +47,11 @@ class Agenda:
         self._timer_ns = NEVER
 
     def begin(self, plan: Schedule | None, openings: Iterator[Opening], start_ns: int, end_ns: int) -> None:
-        """Take in the arrivals (none in the closed model) and set the timer for the first."""
-        self.end_ns = end_ns
+        """Take in the arrivals (none in the closed model) and set the timer for the first.
+
+        Where the load was ended before it began, nothing of it is due.
+        """
+        self.end_ns = start_ns if self.over else end_ns
         if plan is not None:
             self._instants = array("q", (plan.instants + start_ns).tobytes())
             self._openings = openings

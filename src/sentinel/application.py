@@ -13,11 +13,16 @@ Mode = Literal["then", "parallel", "background"]
 Refusals = Literal["allowed", "forbidden", "required"]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+HALVES = re.compile(r"[\ud800-\udfff]")  # halves of characters, which UTF-8 cannot write
+
 
 def check_headers(owner: str, headers: tuple[tuple[str, str], ...]) -> None:
     """Refuse headers that no HTTP request may have: a name that is no word, a value of several lines."""
     for name, value in headers:
-        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or re.search(r"[\0\r\n]", value):
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or re.search(
+            r"[\0\r\n\ud800-\udfff]", value
+        ):
             raise ConfigurationError(
                 f"{owner}: header {name!r}: {value!r} cannot be sent; a name is one word, a value one line"
             )
@@ -149,10 +154,14 @@ class Step:
                 f"step {self.name!r}: method is {self.method!r}; use {', '.join(METHODS)}"
             )
         for path in (self.path, *([self.undo.path] if self.undo else [])):
-            if not path.startswith("/") or re.search(r"[\s\x00-\x1f]", path):
+            if not path.startswith("/") or re.search(r"[\s\x00-\x1f\x7f\ud800-\udfff]", path):
                 raise ConfigurationError(
                     f"step {self.name!r}: path is {path!r}; it starts with / and has no blanks"
                 )
+        if HALVES.search(self.body):
+            raise ConfigurationError(
+                f"step {self.name!r}: body is {self.body!r}; UTF-8 has no halves of characters"
+            )
         check_headers(f"step {self.name!r}", self.headers)
         if self.mode not in ("then", "parallel", "background"):
             raise ConfigurationError(

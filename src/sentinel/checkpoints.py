@@ -1,4 +1,4 @@
-"""Save a run while it goes on, so that a killed one is still readable."""
+"""Save a run while it goes on, so that a killed one is still readable, with the process that makes it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from sentinel.errors import check_range
 from sentinel.histogram import Histogram
+from sentinel.process_mark import ProcessMark
 from sentinel.recorder import SecondReport
 from sentinel.run import RunRecord, Tick
 from sentinel.store import CHECKPOINT_EVERY_S, RunStore
@@ -26,6 +27,7 @@ class Checkpoints:
         self._store = store
         self._record = replace(blank, status="partial")
         self._every_s = every_s
+        self._mark = ProcessMark.own()
         self._saved_at = 0
         self._ticks: dict[_Key, Tick] = {}
         self._lag: dict[int, Histogram] = {}
@@ -65,7 +67,12 @@ class Checkpoints:
             in_flight=tuple(beat[3] for beat in beats),
             ticks=tuple(tick for key, tick in sorted(self._ticks.items()) if key[0] < seconds),
             present=self._record.present[:seconds],
-            counters={**report.counters, "checkpoint": 1},
+            counters={
+                **report.counters,
+                "checkpoint": 1,
+                "pid": self._mark.pid,
+                "pid_started": self._mark.started,
+            },
         )
 
 

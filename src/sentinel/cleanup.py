@@ -11,8 +11,10 @@ import asyncio
 import contextlib
 import heapq
 import logging
+import time
 from collections import deque
 from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
 from typing import NamedTuple, TypeAlias
 
 from sentinel.drivers.driver import Driver, Request, Response
@@ -21,7 +23,8 @@ from sentinel.stopping import stoppable
 AT_ONCE = 8
 GONE = (404, 410)
 MOST_NAMED = 20
-UNTOLD_S = 1.0  # to wait after a 429 that does not say how long
+UNTOLD_S = 1.0  # to wait after a 429 that does not say how long, doubled with every one in a row
+UNTOLD_DOUBLINGS = 4
 SHORTEST_S = 0.05  # doubled with every wait that was in vain, up to UNTOLD_S: against a Retry-After that lies
 TOGETHER = 3  # callers refused with nobody let through in between: the limit is not each caller's own
 DEAD = 8  # requests one after another without any answer: nothing more is asked
@@ -93,6 +96,7 @@ class _CleanUp:
         self._unanswered = 0
         self._news = asyncio.Event()
         self._stopped = False
+        self._untold = False
         self._told = float("-inf")
 
     async def done(self) -> dict[int, str]:
@@ -143,12 +147,12 @@ class _CleanUp:
     def _take(self, request: Request, response: Response) -> None:
         self._under_way -= 1
         self._news.set()
-        key, wait_s = _key(request), response.retry_after()
+        key, wait_s = _key(request), announced_s(response)
         self._unanswered = 0 if response.status else self._unanswered + 1
         if response.status == 429 or (response.status == 503 and wait_s):
             told = "" if wait_s is None else f", to be asked again in {wait_s:.0f} s"
             self._left[id(request)] = f"answered {response.status}{told}"
-            self._refuse(request, UNTOLD_S if wait_s is None else wait_s)
+            self._refuse(request, wait_s)
             return
         if 200 <= response.status < 300 or response.status in GONE:
             self._left.pop(id(request), None)
@@ -159,13 +163,17 @@ class _CleanUp:
             self._refused[key].again = 0
             self._pause(key, 0.0)
 
-    def _refuse(self, request: Request, wait_s: float) -> None:
+    def _refuse(self, request: Request, told_s: float | None) -> None:
         """Have a caller wait before it asks again, unless that is too long."""
         key = _key(request)
         caller = self._refused.setdefault(key, _Refused())
         caller.requests.append(request)
         self._together.add(key)
-        wait_s = max(wait_s, min(UNTOLD_S, SHORTEST_S * 2**caller.again))
+        self._untold = told_s is None
+        if told_s is None:
+            wait_s = UNTOLD_S * 2 ** min(caller.again, UNTOLD_DOUBLINGS)
+        else:
+            wait_s = max(told_s, min(UNTOLD_S, SHORTEST_S * 2**caller.again))
         if not caller.waits:
             self._pause(key, wait_s)
             caller.again = min(caller.again + 1, 10)
@@ -189,15 +197,33 @@ class _CleanUp:
         until = min(self._ends, max(due, self._all_wait_until))
         if not self._under_way and until - now >= UNTOLD_S / 2 and now >= self._told + TELL_EVERY_S:
             self._told = now
+            why = "the target refuses and names no wait:" if self._untold else "the target has it wait"
             _log.warning(
-                "clean-up: %d of %d removed; the target has it wait %.0f s more "
-                "(it ends within %.0f s; Ctrl-C ends it now)",
-                self._all - len(self._left), self._all, until - now, self._ends - now,
+                "clean-up: %d of %d removed; %s %.0f s more (it ends within %.0f s; Ctrl-C ends it now)",
+                self._all - len(self._left), self._all, why, until - now, self._ends - now,
             )  # fmt: skip
         self._news.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(until - now, TELL_EVERY_S)):
                 await self._news.wait()
+
+
+def announced_s(response: Response) -> float | None:
+    """Give the wait that an answer announces, in seconds from now: a number of them, or a date (RFC 9110,
+    10.2.3) by this machine's clock; None where it names neither.
+
+    >>> announced_s(Response(429, [(b"retry-after", b"Wed, 21 Oct 2015 07:28:00 GMT")], b"", 0))
+    0.0
+    >>> announced_s(Response(429, [(b"retry-after", b"banana")], b"", 0)) is None
+    True
+    """
+    wait_s = response.retry_after()
+    if wait_s is None and response.status >= 400 and (text := response.header("retry-after")):
+        try:
+            return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+        except (ValueError, OverflowError):
+            return None
+    return wait_s
 
 
 def _key(request: Request) -> _Key:

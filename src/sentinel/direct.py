@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import re
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 THREADS = 4
 REDIS_BUDGET_S = 2.0  # an audit would rather wait than not know
 _REDIS = ("redis", "rediss", "valkey", "valkeys", "unix")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")  # of shared memory, as threshold wants it
 _HERE = (None, "localhost", "127.0.0.1", "::1")
 
 
@@ -105,6 +107,11 @@ class DirectLimiter:
         scheme, _, rest = self.store.partition(":")
         if scheme == "shared" and not rest:
             raise ConfigurationError("limiter is 'shared:'; name the shared memory, like shared:myapp")
+        if scheme == "shared" and not _NAME.fullmatch(rest):
+            raise ConfigurationError(
+                f"limiter is {self.store!r}; shared memory has a name of 1 to 64 letters, digits, '_' or "
+                "'-', like shared:myapp"
+            )
         if scheme not in ("shared", *_REDIS) and (scheme != "memory" or rest.strip("/")):
             raise ConfigurationError(
                 f"limiter is {self.store!r}; write memory:, shared:NAME or redis://host:port/0"

@@ -160,7 +160,7 @@ class Engine:
         segment, seed = self.options.segment, self.scenario.seed
         arriving = openings(seed, segment.index, segment.count, 1024)
         agenda.begin(self._plan, arriving, start_ns, start_ns + round(self.scenario.load.duration_s * NS))
-        if self._plan is None:
+        if self._plan is None and not agenda.over:
             Crowd(self.scenario, segment, self._targets, agenda).enter(start_ns)
         self._mark_ns, self._mark_cpu_ns = start_ns, time.thread_time_ns()
         wait_s = self.scenario.timeout_s if self.options.drain_s is None else self.options.drain_s
@@ -194,12 +194,15 @@ class Engine:
         self._tell()
 
     def _mark(self) -> None:
-        """Take the measure of the second that ends; a sliver of one counts with the second before."""
+        """Take the measure of the second that ends; a sliver of one counts with the second before.
+
+        Of a run that is stopped before its first instant there is nothing to measure.
+        """
         now, cpu = time.monotonic_ns(), time.thread_time_ns()
         passed = now - self._mark_ns
-        if (passed > NS // 2 or self._beat_number < 0) and not self._sender.closed:
+        if (passed > NS // 2 or (self._beat_number < 0 < passed)) and not self._sender.closed:
             means = np.mean(self._samples, axis=0).tolist() if self._samples else [0.0, 0.0]
-            self._last_beat = (max(cpu - self._mark_cpu_ns, 0) / max(passed, 1), means[0], means[1])
+            self._last_beat = (max(cpu - self._mark_cpu_ns, 0) / passed, means[0], means[1])
             self._beat_number = max((now - self._start_ns) // NS - 1, self._beat_number + 1)
             self._mark_ns, self._mark_cpu_ns, self._samples = now, cpu, []
         self._recorder.mark()
@@ -208,7 +211,8 @@ class Engine:
     def _tell(self) -> None:
         """Hand the second that ended to the recorder, whose work holds up the loop for moments."""
         self._told = self._beat_number
-        self._recorder.beat(max(self._beat_number, 0), *self._last_beat, *self._last_counts)
+        if self._beat_number >= 0:
+            self._recorder.beat(self._beat_number, *self._last_beat, *self._last_counts)
 
     def _unsent(self) -> np.typing.NDArray[np.int64]:
         return np.array(self._agenda.unstarted() + self._sender.unsent(), np.int64)

@@ -23,6 +23,10 @@ class RecordError(SentinelError, ValueError):
     """Refuse a stored record that is damaged or was written by a newer version."""
 
 
+class NotWritten(SentinelError):
+    """Report something that was asked for and could not be written; the message names the file."""
+
+
 class TooFewSeconds(SentinelError, ValueError):
     """Report an experiment in which too few seconds have what is to be compared; it proves nothing."""
 

@@ -8,6 +8,9 @@ from enum import IntEnum
 class ExitCode(IntEnum):
     """Name the exit statuses of `sentinel`.
 
+    NOT_WRITTEN: a report or the history could not be written; what a run or an experiment came to goes before
+    it, unless that is a pass.
+
     >>> int(ExitCode.VOID)
     4
     """
@@ -18,3 +21,4 @@ class ExitCode(IntEnum):
     REGRESSION = 3
     VOID = 4
     UNREACHABLE = 5
+    NOT_WRITTEN = 6

@@ -19,6 +19,7 @@ from sentinel.run import Json, JsonObject, Status, plan_hash
 from sentinel.template import placeholders
 
 Kind = Literal["audit", "overhead"]
+GOING_ON = "still going on; it has come to nothing yet"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from sentinel.errors import ConfigurationError, RecordError
 from sentinel.exit_codes import ExitCode
-from sentinel.experiment import Experiment
+from sentinel.experiment import GOING_ON, Experiment
 from sentinel.migrations import UNUSED_CONFIGS
+from sentinel.process_mark import ProcessMark
 from sentinel.writer import connect, host_hash, make_history
 
 _COLUMNS = (
@@ -62,7 +63,7 @@ class ExperimentStore:
                     one.requests,
                     one.exit_code,
                     one.sentence,
-                    json.dumps(one.result),
+                    json.dumps(one.result if one.exit_code is not None else _begun()),
                 ),
             )
 
@@ -77,7 +78,8 @@ class ExperimentStore:
         try:
             yield self.save
         except Exception:
-            self.delete(experiment.id)
+            with suppress(RecordError):  # what went wrong first is what is told
+                self.delete(experiment.id)
             raise
 
     def latest(self, *, limit: int = 50) -> tuple[Experiment, ...]:
@@ -118,9 +120,19 @@ class ExperimentStore:
             connection.execute(UNUSED_CONFIGS)
 
 
+def _begun() -> dict[str, int]:
+    """Give what is kept in place of a result that is not there yet: who makes it."""
+    mark = ProcessMark.own()
+    return {"pid": mark.pid, "pid_started": mark.started}
+
+
 def _experiment(row: tuple) -> Experiment:  # type: ignore[type-arg]  # as SQLite hands it over
     identity, kind, target, config, host, started, status, seconds, requests, code, sentence, result = row
     try:
+        found = json.loads(result)
+        if code is None and "pid" in found:
+            alive = ProcessMark(found["pid"], found["pid_started"]).alive
+            sentence, found = GOING_ON if alive else sentence, {}
         return Experiment(
             identity,
             kind,
@@ -133,7 +145,7 @@ def _experiment(row: tuple) -> Experiment:  # type: ignore[type-arg]  # as SQLit
             requests,
             None if code is None else ExitCode(code),
             sentence,
-            json.loads(result),
+            found,
         )
     except ValueError as error:
         raise RecordError(f"experiment {identity} is damaged: {error}") from None

@@ -44,7 +44,7 @@ def _left_behind(record: RunRecord) -> list[str]:
             *(f"left behind: {named}" for named in record.left_behind),
             *([f"left behind: {more:,} more"] if record.left_behind and more else []),
         ]
-    if record.counters.get("checkpoint") and any(_creates(record)):
+    if record.counters.get("checkpoint") and not record.counters.get("running") and any(_creates(record)):
         return [
             f"left behind on the target: whatever {', '.join(_creates(record))} created, nothing was removed"
         ]

@@ -24,6 +24,7 @@ from sentinel.run import JsonObject, Phase
 
 MIN_DURATION_S, MAX_DURATION_S = 1, 3600
 MAX_OPERATIONS = 1_000_000
+MAX_RATE = 1_000_000_000
 
 
 class Profile(ABC):
@@ -156,10 +157,11 @@ def check_duration(duration_s: float) -> None:
 
 
 def check_rate(name: str, value: float) -> None:
-    """Refuse a rate that is not finite or is negative."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    """Refuse a rate that is no number, negative, or beyond all reason: sums of it must stay finite."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_RATE:
         raise ConfigurationError(
-            f"{name} is {value!r}; it must be a finite number of at least 0 per second, without quotes"
+            f"{name} is {value!r}; it must be a finite number of at least 0 and at most {MAX_RATE:,} per "
+            "second, without quotes"
         )
 
 

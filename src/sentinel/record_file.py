@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from sentinel.errors import RecordError
+from sentinel.errors import NotWritten, RecordError
 from sentinel.run import RunRecord
 
 
 def write_record(path: Path | None, record: RunRecord) -> None:
-    """Write a record as one line of JSON; "-" is standard output, None writes nothing."""
+    """Write a record as one line of JSON; "-" is standard output, None writes nothing.
+
+    Raises NotWritten for a file that cannot be written.
+    """
     if path is None:
         return
     text = json.dumps(record.to_dict(), separators=(",", ":"), allow_nan=False) + "\n"
-    if path == Path("-"):
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    else:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    with naming(path):
+        if path == Path("-"):
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Write a file within the block; what keeps it from being written becomes NotWritten, with its name."""
+    try:
+        yield
+    except OSError as error:
+        name = "standard output" if path == Path("-") else str(path)
+        raise NotWritten(f"{name} could not be written: {error.strerror or error}") from error
 
 
 def read_record(path: Path) -> RunRecord:

@@ -60,7 +60,7 @@ def parse_scenario(text: str) -> Scenario:
     """
     try:
         data: dict[str, object] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a number too long, or brackets too deep, for Python
         raise ConfigurationError(f"not valid TOML: {error}") from None
     _only(data, _TOP, "the file")
     head = _table(data, "scenario")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from urllib.parse import quote
 
-from sentinel.application import Application, Extract, Step
+from sentinel.application import HALVES, Application, Extract, Step
 from sentinel.drivers.driver import Headers, Request, Response
 from sentinel.run import OUTCOMES
 from sentinel.scenario import Scenario
@@ -18,6 +18,7 @@ from sentinel.template import Template
 from sentinel.users import LASTING, Session, Users, fill_headers
 
 OK, DENIED, SHED, ERROR = range(len(OUTCOMES))
+_ASCII = "".join(map(chr, range(128)))
 _PLAIN = re.compile(r"[A-Za-z0-9._~-]*")
 
 
@@ -46,7 +47,7 @@ class Line:
     def __init__(self, step: Step, series: int) -> None:
         self.step = step
         self.code = series * len(OUTCOMES)
-        self.path = Template(step.path)
+        self.path = Template(in_ascii(step.path))
         self._json = step.body.lstrip().startswith(("{", "["))
         self._body = Template(step.body)
         self._constant_body = None if self._body.names else bytes(step.payload_bytes) or step.body.encode()
@@ -58,7 +59,7 @@ class Line:
             step.mode == "then" and step.probability == 1 and not step.pause_s and step.repeat.times == 1
         )
         self._extracts = [(extract, reader(extract)) for extract in step.extract]
-        self._undo = Template(step.undo.path) if step.undo else None
+        self._undo = Template(in_ascii(step.undo.path)) if step.undo else None
         # Nothing but its target differs between a user's requests, and nothing is taken out of answers.
         self.steady = self._lasting and self._constant_body is not None and not step.extract and not step.undo
         self._method = step.method
@@ -144,6 +145,16 @@ def in_path(value: str) -> str:
     return value if plain else quote(value, safe="")
 
 
+def in_ascii(path: str) -> str:
+    """Write a path or query as a request can carry it: letters beyond ASCII percent-encoded as UTF-8, as
+    browsers do, all else as it is.
+
+    >>> in_ascii("/schön/100%25?q={title}")
+    '/sch%C3%B6n/100%25?q={title}'
+    """
+    return quote(path, safe=_ASCII)
+
+
 def in_json(value: str) -> str:
     """Escape a value for use inside a JSON string."""
     return value if value.isalnum() else json.dumps(value)[1:-1]
@@ -172,10 +183,12 @@ def _picked(path: list[str], body: bytes) -> str | None:
         value = json.loads(body)
         for part in path:
             value = value[int(part)] if isinstance(value, list) else value[part]
-    except (ValueError, KeyError, IndexError, TypeError):
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         return None
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, str) and HALVES.search(value):
+        return None  # JSON can name half a character, "\\ud800"; no request can carry it
     return str(value) if isinstance(value, str | int | float) else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass
 from itertools import pairwise
 from typing import Literal, cast
 
@@ -332,6 +332,9 @@ def shape(name: str, parameters: Mapping[str, object]) -> Profile:
     for parameter in parameters:
         if parameter not in wanted:
             raise ConfigurationError(f"profile {name} has no {parameter!r}; it takes {', '.join(wanted)}")
+    missing = [key for key, one in wanted.items() if one.default is MISSING and key not in parameters]
+    if missing:
+        raise ConfigurationError(f"profile {name} needs {' and '.join(missing)}; write it under [load]")
     values = dict(parameters)
     if isinstance(points := values.get("points"), Sequence):
         values["points"] = tuple(_point(number, point) for number, point in enumerate(points))

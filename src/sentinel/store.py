@@ -17,6 +17,7 @@ from sentinel.baseline import BEFORE, LATEST
 from sentinel.errors import ConfigurationError, RecordError
 from sentinel.histogram import Histogram
 from sentinel.migrations import UNUSED_CONFIGS
+from sentinel.process_mark import ProcessMark
 from sentinel.run import Json, JsonObject, RunRecord, Tick
 from sentinel.writer import RunWriter, connect, host_hash, key_figures, make_history
 
@@ -29,7 +30,7 @@ EXPERIMENTS = ("audit-", "overhead-")  # what their ids begin with
 @dataclass(frozen=True, slots=True)
 class RunSummary:
     """List one stored run; `figures` has p50_ms, p95_ms, p99_ms, error_rate and throughput (None: too few
-    samples)."""
+    samples). `running`: a partial one that still goes on."""
 
     id: str
     name: str
@@ -42,6 +43,7 @@ class RunSummary:
     host_hash: str
     figures: Mapping[str, float | None]
     exit_code: int | None
+    running: bool = False
 
 
 class RunStore:
@@ -92,7 +94,8 @@ class RunStore:
         with connect(self.path) as connection:
             rows = connection.execute(
                 "SELECT r.id, r.name, r.started_at, r.status, r.void, r.seconds, r.requests, r.plan_hash,"
-                " r.host_hash, r.figures, v.exit_code FROM runs r LEFT JOIN verdicts v ON v.run = r.id"
+                " r.host_hash, r.figures, v.exit_code, CASE r.status WHEN 'partial' THEN r.head END"
+                " FROM runs r LEFT JOIN verdicts v ON v.run = r.id"
                 " WHERE (?1 IS NULL OR r.plan_hash = ?1) AND (?2 IS NULL OR r.host_hash = ?2)"
                 " ORDER BY r.started_at DESC, r.rowid DESC LIMIT ?3",
                 (plan_hash, host, limit),
@@ -180,6 +183,7 @@ class RunStore:
         record = RunRecord.from_dict({**head, **bulk})
         return replace(
             record,
+            counters=_as_of_now(record.counters),
             ticks=tuple(
                 Tick(
                     second,
@@ -245,8 +249,20 @@ class RunStore:
         self._writer.forget(run_id)
 
 
-def _summary(row: tuple[str, str, str, str, int, int, int, str, str, str, int | None]) -> RunSummary:
-    identity, name, started_at, status, void, seconds, requests, plan, host, found, exit_code = row
+def _as_of_now(counters: Mapping[str, int]) -> Mapping[str, int]:
+    """Replace the mark of the process that made a checkpoint by whether it still goes on: "running"."""
+    if "pid" not in counters:
+        return counters
+    kept = {name: count for name, count in counters.items() if name not in ("pid", "pid_started")}
+    alive = ProcessMark(counters["pid"], counters.get("pid_started", 0)).alive
+    return {**kept, "running": 1} if alive else kept
+
+
+def _summary(
+    row: tuple[str, str, str, str, int, int, int, str, str, str, int | None, str | None],
+) -> RunSummary:
+    identity, name, started_at, status, void, seconds, requests, plan, host, found, exit_code, head = row
+    counters = json.loads(head)["counters"] if head else {}
     return RunSummary(
         identity,
         name,
@@ -259,4 +275,5 @@ def _summary(row: tuple[str, str, str, str, int, int, int, str, str, str, int | 
         host,
         json.loads(found),
         exit_code,
+        bool(_as_of_now(counters).get("running")),
     )

@@ -70,6 +70,11 @@ def conclude(
         sentence += f", {of}as far as so few requests tell"
     if unjudged:
         sentence += f"; {len(unjudged)} more could not be judged: {_named(unjudged)}"
+    counts = record.counts()
+    failed_all = sum(counts.values()) and not counts["ok"] and not counts["denied"]
+    if failed_all and not results:
+        what = f"no criteria were set, and not one of {sum(counts.values()):,} requests succeeded"
+        return Verdict(ExitCode.VOID, f"VOID, this run proves nothing: {what}", results, comparison)
     after = f"; {comparison.statement}" if comparison is not None else ""
     return Verdict(ExitCode.PASS, f"{sentence}{after}", results, comparison)
 
@@ -115,9 +120,11 @@ def _partial(record: RunRecord, results: Sequence[CheckResult], comparison: Comp
 
 
 def stopped_words(record: RunRecord) -> str:
-    """Say how far a partial run came, stopped or killed, by the seconds that its figures are of."""
+    """Say how far a partial run came, and why no further, by the seconds that its figures are of."""
     planned, seconds = max((phase.end_s for phase in record.phases), default=0.0), length_s(record)
     reached = f"{seconds:g} of {planned:g} s" if planned >= seconds else f"{seconds:g} s"
+    if record.counters.get("running"):
+        return f"the run is still going on, the first {reached} are saved"
     if record.counters.get("checkpoint"):
         return f"the run was killed, only the first {reached} were saved"
     return f"the run was stopped after {reached}"

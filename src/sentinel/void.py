@@ -59,7 +59,8 @@ class Lag:
         """Name the decisive one: p99 where there are enough samples, else by how many are apart."""
         if self.count // LATE_ONE_IN >= SAMPLES_ABOVE:
             return "p99"
-        return f"all but the latest {self.apart} of {self.count} at most"
+        apart = f"but the latest {self.apart} of {self.count}" if self.apart else f"{self.count}"
+        return f"all {apart} at most"
 
 
 def lag_limit_ns(tightest_latency_ms: float | None) -> int:
@@ -92,7 +93,8 @@ of its core in second 1 (90 % allowed)')
         reasons.append("not a single request was sent")
     late = Lag.of(lag, limit_ns)
     if late is not None and late.decisive > limit_ns:
-        which = "99th percentile" if late.name == "p99" else f"the latest {late.apart} of {late.count} apart"
+        few = f"the latest {late.apart} of {late.count} apart" if late.apart else f"of {late.count} in all"
+        which = "99th percentile" if late.name == "p99" else few
         reasons.append(
             f"requests left up to {late.decisive / 1e6:.2f} ms late ({which}; {limit_ns / 1e6:g} ms allowed)"
         )

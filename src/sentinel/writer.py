@@ -52,27 +52,52 @@ def make_history(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RecordError(_UNUSABLE.format(path=path, error=error)) from error
-    with connect(path) as connection:
+    check_ours(path)
+    with connect(path, make=True) as connection:
         migrate(connection)
 
 
-@contextmanager
-def connect(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open the history for one piece of work; raise RecordError for a file of another kind or none."""
+def check_ours(path: Path) -> None:
+    """Refuse an SQLite file that somebody else's tables are in, before a byte of it is changed."""
+    if not path.is_file() or not path.stat().st_size:
+        return
     try:
-        opened = sqlite3.connect(path, timeout=PATIENCE_S)
-    except sqlite3.OperationalError as error:
-        raise RecordError(_UNUSABLE.format(path=path, error=error)) from error
-    with closing(opened) as connection:
-        try:
+        with closing(_opened(path, "ro")) as connection:
+            connection.execute("BEGIN")  # so that both are read of one state
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            tables = {
+                name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            }
+    except sqlite3.DatabaseError:
+        return  # whoever uses it tells what is wrong
+    if tables and not (version and tables >= {"configs", "runs"}):
+        some = ", ".join(sorted(tables)[:3])
+        raise RecordError(f"{path} is not a history of runs: it is a database with the tables {some}")
+
+
+@contextmanager
+def connect(path: Path, *, make: bool = False) -> Iterator[sqlite3.Connection]:
+    """Open the history for one piece of work; raise RecordError for a file of another kind or none.
+
+    make: whether it is made where there is none. Whatever SQLite finds wrong during the work is a RecordError
+    with the file's name as well.
+    """
+    try:
+        with closing(_opened(path, "rwc" if make else "rw")) as connection:
             connection.execute("PRAGMA foreign_keys = ON")
             _write_ahead(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
-        except sqlite3.OperationalError as error:
-            raise RecordError(_UNUSABLE.format(path=path, error=error)) from error
-        except sqlite3.DatabaseError as error:
+            yield connection
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
             raise RecordError(f"{path} is not a history of runs: {error}") from error
-        yield connection
+        gone = "" if make or path.exists() else " (it is not there any more)"
+        raise RecordError(_UNUSABLE.format(path=path, error=f"{error}{gone}")) from error
+
+
+def _opened(path: Path, mode: str) -> sqlite3.Connection:
+    """Connect to a history; what nobody is to make is not left behind as an empty file."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=PATIENCE_S)
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
@@ -97,7 +122,7 @@ class RunWriter:
         self._waiting: dict[str, RunRecord] = {}
         self._busy = False
         self._closing = False
-        self._failure: Exception | None = None
+        self._failures: dict[str, Exception] = {}  # of runs whose latest state is not on disk
         self._written: dict[str, dict[_Key, int]] = {}
         self._thread = threading.Thread(target=self._write_all, name="sentinel-history", daemon=True)
         self._thread.start()
@@ -117,12 +142,12 @@ class RunWriter:
     def flush(self, timeout_s: float = 30.0) -> None:
         """Wait until everything saved so far is on disk; raise RecordError if it could not be written."""
         with self._changed:
-            done = self._changed.wait_for(
-                lambda: self._failure is not None or not (self._waiting or self._busy), timeout_s
-            )
-            if self._failure is not None:
-                failure, self._failure = self._failure, None
-                raise RecordError(f"history {self.path}: could not be written: {failure}") from failure
+            done = self._changed.wait_for(lambda: not (self._waiting or self._busy), timeout_s)
+            failures, self._failures = self._failures, {}
+        for failure in failures.values():
+            if isinstance(failure, RecordError):
+                raise failure
+            raise RecordError(f"history {self.path}: could not be written: {failure}") from failure
         if not done:
             raise RecordError(f"history {self.path}: not written within {timeout_s:g} s")
 
@@ -154,7 +179,12 @@ class RunWriter:
             except (sqlite3.Error, OSError, ValueError, TypeError) as error:
                 failure = error
             with self._changed:
-                self._busy, self._failure = False, failure or self._failure
+                self._busy = False
+                for run_id in batch:  # a state that is written has all that earlier ones had
+                    if failure is None:
+                        self._failures.pop(run_id, None)
+                    else:
+                        self._failures[run_id] = failure
                 self._changed.notify_all()
 
     def _write(self, connection: sqlite3.Connection, record: RunRecord) -> dict[_Key, int]:

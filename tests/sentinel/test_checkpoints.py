@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +19,12 @@ from sentinel.evidence import Limited, evidence, excess_found
 from sentinel.histogram import Histogram
 from sentinel.observations import ADMITTED, REFUSED, UNKNOWN
 from sentinel.oracle import over_admission
+from sentinel.process_mark import ProcessMark
 from sentinel.promise import Window
 from sentinel.recorder import Columns, SecondReport
 from sentinel.run import RunRecord, Tick
 from sentinel.store import RunStore
+from sentinel.verdict import stopped_words
 
 Simulate = Callable[..., RunRecord]
 
@@ -78,10 +84,46 @@ def test_a_checkpoint_holds_everything_heard_up_to_its_second(tmp_path: Path, si
         kept = store.load(run.id)
     assert (kept.status, kept.seconds) == ("partial", 8)
     assert kept.planned == run.planned[:8] and kept.lag == run.lag[:8] and kept.users == run.users[:8]
-    assert kept.counters == {"retries": 7, "checkpoint": 1}
+    assert kept.counters == {"retries": 7, "checkpoint": 1, "running": 1}, "the process that makes it lives"
     counted = {second: sum(t.count for t in kept.ticks if t.second == second) for second in range(8)}
     assert all(counted[second] == run.planned[second] for second in range(7)), "late halves were merged in"
     assert 0 < counted[7] < run.planned[7]
+
+
+MAKER = """
+import json, sys
+from sentinel.checkpoints import Checkpoints
+from sentinel.recorder import SecondReport
+from sentinel.run import RunRecord
+from sentinel.store import RunStore
+from sentinel.verdict import stopped_words
+store = RunStore(sys.argv[1])
+made = Checkpoints(store, RunRecord.from_dict(json.loads(sys.stdin.readline())), every_s=1)
+made.second(SecondReport(0, (), {}, (5,), (5,), (5,), 0.1, 0.1, 1.0, 1.0, {}))
+store.flush()
+print("saved", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_run_that_goes_on_is_told_from_one_that_was_killed(tmp_path: Path, simulate: Simulate) -> None:
+    path, run = tmp_path / "history.db", blank(simulate([60.0] * 9))
+    command = [sys.executable, "-c", MAKER, str(path)]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as maker,
+        RunStore(path) as store,
+    ):
+        assert maker.stdin is not None and maker.stdout is not None
+        maker.stdin.write(json.dumps(run.to_dict()) + "\n")
+        maker.stdin.flush()
+        assert maker.stdout.readline() == "saved\n"
+        assert store.runs()[0].running
+        assert "still going on, the first 1 " in stopped_words(store.load(run.id))
+        maker.kill()
+        os.waitid(os.P_PID, maker.pid, os.WEXITED | os.WNOWAIT)  # ended, and not yet missed by its parent
+        assert not store.runs()[0].running
+        assert "was killed, only the first 1 " in stopped_words(store.load(run.id))
+    assert not ProcessMark(maker.pid, 0).alive
 
 
 def test_a_senseless_interval_is_refused(tmp_path: Path, simulate: Simulate) -> None:

@@ -144,6 +144,7 @@ def test_bad_criteria_are_named(text: str) -> None:
 def test_exit_codes_are_fixed() -> None:
     assert [(code.name, int(code)) for code in ExitCode] == [
         ("PASS", 0), ("USAGE", 1), ("CHECK_FAILED", 2), ("REGRESSION", 3), ("VOID", 4), ("UNREACHABLE", 5),
+        ("NOT_WRITTEN", 6),
     ]  # fmt: skip
 
 

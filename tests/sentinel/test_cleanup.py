@@ -133,6 +133,39 @@ def test_a_retry_after_that_lies_is_not_believed_for_ever() -> None:
     assert len(target.asked) <= 5
 
 
+@pytest.mark.parametrize("header", [b"Wed, 21 Oct 2099 07:28:00 GMT", b"99999999999999999999"])
+def test_a_wait_until_a_date_beyond_the_time_allowed_is_not_begun(header: bytes) -> None:
+    class Dated(Limited):
+        def send(self, request: Request, done: Done) -> None:
+            self.asked.append((request.key, 429))
+            answer = Response(429, [(b"retry-after", header)], b"", 0)
+            asyncio.get_running_loop().call_soon(done, answer)
+
+    target = Dated(0.0)
+    counters, left = asyncio.run(clean_up(target, deletes(3), 600))
+    assert counters["left_behind"] == 3 and len(target.asked) <= 3
+    assert "answered 429, to be asked again in " in left[0]
+
+
+@pytest.mark.parametrize("header", [b"nan", b"-5", b"banana", b"Wed, 99 Oct 2099 07:28:00 GMT"])
+def test_a_refusal_that_names_no_wait_is_asked_again_ever_more_seldom(
+    header: bytes, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sentinel.cleanup.UNTOLD_S", 0.02)
+
+    class Untold(Limited):
+        def send(self, request: Request, done: Done) -> None:
+            self.asked.append((request.key, 429))
+            answer = Response(429, [(b"retry-after", header)], b"", 0)
+            asyncio.get_running_loop().call_soon(done, answer)
+
+    target = Untold(0.0)
+    counters, _ = asyncio.run(clean_up(target, deletes(1), 0.3))
+    assert counters["left_behind"] == 1
+    assert 1 < len(target.asked) <= 5, "at most after 0.02, 0.06, 0.14 and 0.30 s"
+    assert "the target refuses and names no wait:" in caplog.text
+
+
 def test_a_503_that_names_no_wait_is_final() -> None:
     target = Limited(None, 503)
     assert asyncio.run(clean_up(target, deletes(3), 30)).counters == {"cleaned": 1, "left_behind": 2}

@@ -18,6 +18,7 @@ from sentinel.drivers.driver import Done, Request
 from sentinel.engine import Engine
 from sentinel.errors import ConfigurationError
 from sentinel.histogram import Histogram
+from sentinel.judgement import judge_run
 from sentinel.notes import notes
 from sentinel.options import Options, Run
 from sentinel.pacer import Poisson, Segment
@@ -144,6 +145,44 @@ def test_stopping_early_gives_a_partial_record_of_what_was_done() -> None:
     assert record.seconds <= 2
     assert sum(record.counts().values()) == len(driver.requests) == sum(record.planned)
     assert driver.closed
+
+
+class StoppedWhileOpening(Recording):
+    engine: Engine
+
+    async def open(self) -> None:
+        self.engine.stop()
+
+
+@pytest.mark.parametrize("model", ["open", "closed"])
+@pytest.mark.parametrize("ahead_s", [None, 60.0], ids=["while it connects", "before its instant"])
+def test_a_run_that_is_stopped_before_it_begins_has_no_seconds(model: str, ahead_s: float | None) -> None:
+    driver = Recording() if ahead_s else StoppedWhileOpening()
+    start_at = None if ahead_s is None else time.time() + ahead_s
+    heard: list[SecondReport] = []
+
+    class Listening:
+        def second(self, report: SecondReport) -> None:
+            heard.append(report)
+
+    async def main() -> Run:
+        plan = scenario(load=Sustained(rate=100, duration_s=20), model=model)
+        engine = Engine(plan, driver, Options(start_at=start_at), Listening())
+        driver.engine = engine  # type: ignore[attr-defined]
+        task = asyncio.ensure_future(engine.run())
+        await asyncio.sleep(0)
+        if ahead_s:
+            while not engine._agenda.end_ns:  # until its load is laid out
+                await asyncio.sleep(0.001)
+            engine.stop()
+        return await task
+
+    record = asyncio.run(main()).record
+    assert (record.status, record.seconds, driver.requests, heard) == ("partial", 0, [], [])
+    assert record.void_reasons == ("not a single request was sent",)
+    assert record.counters["unsent"] == 0 and record.counters["cut_sessions"] == 0
+    said = judge_run(record).sentence
+    assert said.endswith("not a single request was sent; the run was stopped after 0 of 20 s")
 
 
 def test_the_closed_model_waits_for_answers_and_says_what_it_is() -> None:

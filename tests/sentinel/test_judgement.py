@@ -31,6 +31,17 @@ def test_the_scenarios_criteria_are_judged(simulate: Simulate) -> None:
     assert verdict.exit_code is ExitCode.CHECK_FAILED and "throughput > 500/s" in verdict.sentence
 
 
+def test_a_run_of_failures_only_is_no_pass_for_want_of_criteria(simulate: Simulate) -> None:
+    run = simulate([100.0] * 3)
+    assert judge_run(planned(run)).sentence == "PASSED: no criteria were set"
+    failed = replace(run, ticks=tuple(replace(tick, outcome="error") for tick in run.ticks))
+    verdict = judge_run(planned(failed))
+    assert verdict.exit_code is ExitCode.VOID
+    assert verdict.sentence.endswith("no criteria were set, and not one of 300 requests succeeded")
+    refused = replace(run, ticks=tuple(replace(tick, outcome="denied") for tick in run.ticks))
+    assert judge_run(planned(refused)).exit_code is ExitCode.PASS, "refusals may be what was called for"
+
+
 def test_a_bound_that_a_step_sets_on_itself_is_judged(simulate: Simulate) -> None:
     run = simulate([100.0] * 10)
     assert judge_run(planned(run, p95_ms=1000)).exit_code is ExitCode.PASS

@@ -291,7 +291,7 @@ def test_a_scenario_file_says_everything_that_python_can(tmp_path: Path) -> None
         ("seed = 7", "sede = 7", "scenario has no 'sede'; it takes name"),
         ('model = "open"', 'model = "wide"', "model is 'wide'"),
         ('profile = "spike"', 'profile = "spook"', "profile is 'spook'"),
-        ("rate = 20", "", "missing 1 required positional argument: 'rate'"),
+        ("rate = 20", "", "needs rate; write it under"),
         ("duration_s = 10", "duration_s = 5000", "duration is 5000 s; it must be between 1 and 3,600 s"),
         ('kind = "poisson"', 'kind = "fishy"', "spacing is 'fishy'"),
         ('kind = "choice"', 'kind = "whim"', r"variables\.item\.kind is 'whim'"),

@@ -20,7 +20,7 @@ def cli() -> None:
     """Load tests that prove what a rate limiter costs, what it admits, and what the app behind it bears.
 
     Exit status: 0 passed, 1 wrong usage, 2 a check failed, 3 a regression, 4 VOID (the run proves nothing),
-    5 the target cannot be reached.
+    5 the target cannot be reached, 6 passed, but a report or the history could not be written.
     """
 
 

@@ -177,8 +177,7 @@ def audit_command(
         stopped=result.stopped,
     )
     paths = {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file}
-    conclude(ended, save, paths, console)
-    return result.exit_code
+    return conclude(ended, save, paths, console, result.exit_code)
 
 
 def _witness(secret: str | None, *, told: bool) -> Witness | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from sentinel.errors import ConfigurationError, RecordError, TargetError, TargetForbidden
+from sentinel.errors import ConfigurationError, NotWritten, RecordError, TargetError, TargetForbidden
 from sentinel.exit_codes import ExitCode
 from threshold import StoreUnavailable, ThresholdError
 
@@ -31,6 +31,8 @@ def invoke(command: click.Command, arguments: Sequence[str]) -> int:
         if error.name != "redis":
             raise
         return _say("a Redis store needs redis: pip install 'threshold[redis]'", ExitCode.USAGE)
+    except NotWritten as error:
+        return _say(str(error), ExitCode.NOT_WRITTEN)
     except (ConfigurationError, RecordError, ThresholdError, OSError, sqlite3.Error) as error:
         return _say(str(error), ExitCode.USAGE)
     return result if isinstance(result, int) else ExitCode.PASS

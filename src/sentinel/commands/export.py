@@ -87,7 +87,7 @@ def export(
         changes: dict[str, object] = {
             "--scale": scale if scale != 1 else None,
             "--profile": profile,
-            "--duration": duration,
+            "--duration": None if duration is None else f"{duration:g}s",
         }
         changes |= {"--rate": rate, "--seed": seed}
         _check_pods(host, production)

@@ -6,12 +6,15 @@ import sys
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from sentinel.baseline import Comparison
 from sentinel.baseline import compare as compare_figures
 from sentinel.commands import options
-from sentinel.commands.written import EXPERIMENT_FORMS, FORMS, write_report
+from sentinel.commands.delivered import delivered
+from sentinel.commands.kept import keep
+from sentinel.commands.written import EXPERIMENT_FORMS, FORMS, report_files
 from sentinel.errors import RecordError
 from sentinel.exit_codes import ExitCode
 from sentinel.experiment_store import ExperimentStore
@@ -33,7 +36,11 @@ from sentinel.writer import key_figures
 @options.db
 def history(limit: int, db: Path) -> ExitCode:
     """List the runs, audits and overhead experiments that were kept, newest first."""
-    with RunStore(db) as store:
+    context = click.get_current_context()
+    if not db.exists() and context.get_parameter_source("db") is not ParameterSource.COMMANDLINE:
+        show_runs(Console(), ())
+        return ExitCode.PASS
+    with RunStore(options.existing(db)) as store:
         runs, named = store.runs(limit=limit), store.baselines()
     experiments = ExperimentStore(db).latest(limit=limit)
     newest = sorted([*(r.started_at for r in runs), *(e.started_at for e in experiments)])[-limit:]
@@ -61,7 +68,7 @@ def baseline() -> None:
 @options.db
 def baseline_save(name: str, run: str, db: Path) -> ExitCode:
     """Call RUN (an id, its beginning, or last) the baseline NAME; a name that is taken moves."""
-    with RunStore(db) as store:
+    with RunStore(options.existing(db)) as store:
         before = store.baselines().get(name)
         now = store.save_baseline(name, run)
     moved = f", and no longer {before}" if before not in (None, now) else ""
@@ -73,7 +80,7 @@ def baseline_save(name: str, run: str, db: Path) -> ExitCode:
 @options.db
 def baseline_list(db: Path) -> ExitCode:
     """List the baselines."""
-    with RunStore(db) as store:
+    with RunStore(options.existing(db)) as store:
         for name, run in store.baselines().items():
             click.echo(f"{name}  {run}")
     return ExitCode.PASS
@@ -105,7 +112,7 @@ def compare(
     warning and exits with 0: run again at once. A regression, with 3, is the latest five runs above the
     twenty before them, by rank and by at least 5 %.
     """
-    with RunStore(db) as store:
+    with RunStore(options.existing(db)) as store:
         record = store.load(run)
         if record.void or record.status == "partial":
             state = "VOID" if record.void else "partial"
@@ -113,8 +120,9 @@ def compare(
         comparison = compared(store, record, name)
     report = Report.of(record, judge_run(record, comparison=comparison))
     show_comparison(Console(), comparison)
-    write_report(report, {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file})
-    return ExitCode.REGRESSION if comparison.state == "regression" else ExitCode.PASS
+    paths = {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file}
+    status = ExitCode.REGRESSION if comparison.state == "regression" else ExitCode.PASS
+    return delivered(status, *report_files(report, paths))
 
 
 @click.command()
@@ -132,7 +140,7 @@ def compare(
 def report(run: str, form: str, output: Path | None, db: Path) -> ExitCode:
     """Report again, in any form, what was kept: a run (an id, its beginning, a baseline's name), an audit or
     an overhead experiment (an id or its beginning), or the last of all of them."""
-    experiment = ExperimentStore(db).find(run)
+    experiment = ExperimentStore(options.existing(db)).find(run)
     if experiment is not None:
         if form == "text":
             show_experiment(Console(), experiment)
@@ -201,10 +209,12 @@ def merge(
         verdict = judge_run(whole)
         if not no_save:
             store.save(whole)
-            store.flush()
-            store.save_verdict(whole.id, verdict.exit_code, verdict.sentence)
-    result = Report.of(whole, verdict)
-    show(Console(), result)
-    write_record(record_file, whole)
-    write_report(result, {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file})
-    return verdict.exit_code
+        result = Report.of(whole, verdict)
+        paths = {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file}
+        return delivered(
+            verdict.exit_code,
+            lambda: show(Console(), result),
+            lambda: write_record(record_file, whole),
+            *report_files(result, paths),
+            lambda: None if no_save else keep(store, result),
+        )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import cast, get_args
 
 import click
+from click.core import ParameterSource
 
 from sentinel.commands.options import Function
 from sentinel.commands.promised import promised, promised_options
@@ -15,6 +16,8 @@ from sentinel.options import Run
 from sentinel.promise import Promise
 from sentinel.scenario import Scenario
 from threshold import Rate
+
+_OF_A_LIMIT = ("algorithm", "burst", "precision", "limited", "limited_by")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ def limited_options(command: Function) -> Function:
 def audited(plan: Scenario, options: LimitOptions) -> Audited | None:
     """Build what is audited, None for nothing; raise ConfigurationError where the scenario has no such."""
     if options.limit is None:
+        _refuse_what_needs_a_limit()
         if any(check.metric == "excess" for check in plan.checks):
             raise ConfigurationError(
                 "the criterion excess needs the limit it is about; add --limit '100/minute'"
@@ -72,6 +76,18 @@ def audited(plan: Scenario, options: LimitOptions) -> Audited | None:
     promise = promised(options.limit, options.algorithm, options.burst, options.precision)
     whom = Limited(application or None, step or None, cast(Caller, options.limited_by))
     return Audited(promise, whom, len(plan.users.tenants))
+
+
+def _refuse_what_needs_a_limit() -> None:
+    """Raise ConfigurationError for an option that says something of a limit where none is named."""
+    context = click.get_current_context(silent=True)
+    for name in _OF_A_LIMIT if context else ():
+        if context and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = name.replace("_", "-")
+            raise ConfigurationError(
+                f"{option} is for the limit that a run's traffic is audited for; add --limit, or leave "
+                f"--{option} out"
+            )
 
 
 def excess_of(run: Run, asked: Audited | None) -> ExcessFound | None:

@@ -9,6 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
+from sentinel.errors import RecordError
+from sentinel.record_file import naming
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 FILE = click.Path(dir_okay=False, path_type=Path)
 _STDOUT = Path("-")
@@ -23,6 +26,13 @@ def default_history() -> Path:
     return Path(state) / "sentinel" / "history.db"
 
 
+def existing(history: Path) -> Path:
+    """Refuse a history that is not there to be read: whoever only reads makes none."""
+    if not history.exists():
+        raise RecordError(f"there is no history {history}; make a run first, or name another file with --db")
+    return history
+
+
 def db(command: Function) -> Function:
     """Add --db."""
     return click.option(
@@ -30,7 +40,7 @@ def db(command: Function) -> Function:
         type=FILE,
         default=default_history,
         show_default="$SENTINEL_DB, else ~/.local/state/sentinel/history.db",
-        help="The history of runs, a SQLite file; made if it does not exist.",
+        help="The history of runs, a SQLite file; whoever writes to it makes it.",
     )(command)
 
 
@@ -111,7 +121,9 @@ def _try(path: Path) -> None:
 
 
 def write(path: Path | None, text: str) -> None:
-    """Write a report's text to a file, if one was asked for, making its folder."""
+    """Write a report's text to a file, if one was asked for, making its folder; raise NotWritten if it
+    cannot."""
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+        with naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -147,8 +147,7 @@ def overhead(
         stopped=stopped,
     )
     paths = {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file}
-    conclude(ended, save, paths, Console())
-    return code
+    return conclude(ended, save, paths, Console(), code)
 
 
 def _settings(settings: CostSettings) -> JsonObject:

@@ -31,6 +31,7 @@ class Progress:
         self._phases: Sequence[Phase] = scenario.load.phases()
         self._length_s = scenario.load.duration_s
         self._sent = 0
+        self._answered = 0
         self._begins_at = begins_at
         self._begun: float | None = None
         self._last = -1
@@ -73,10 +74,12 @@ class Progress:
         count = dict.fromkeys(("ok", "denied", "shed", "error"), 0)
         for tick in report.ticks:
             count[tick.outcome] += tick.count
-        # A request is recorded when it is answered; what was sent is known of all that were sent so far.
-        begun = sum(report.done) + report.under_way
+        # A request is recorded when it is answered; what was sent is known of all that were sent so far. All
+        # of it is what came since the line before: as many as failed were answered, and so many were sent.
+        answered_so_far = sum(report.done)
+        begun = answered_so_far + report.under_way
         sent, self._sent = begun - self._sent, begun
-        answered = report.done[second] if second < len(report.done) else 0
+        answered, self._answered = answered_so_far - self._answered, answered_so_far
         times = latency(report.ticks)
         slowest = f"max {ms(times.max / 1e6)} ms" if times.count else "no answers"
         median = f"p50 {ms(times.value_at(max(1, times.count // 2)) / 1e6)} ms, " if times.count else ""

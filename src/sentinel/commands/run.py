@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from math import ceil
@@ -13,10 +14,12 @@ from rich.console import Console
 
 from sentinel.checkpoints import Checkpoints
 from sentinel.commands import options, values
+from sentinel.commands.delivered import delivered
+from sentinel.commands.kept import keep
 from sentinel.commands.limited import Audited, LimitOptions, audited, excess_of, limited_options
 from sentinel.commands.plan import Changes, change, find
 from sentinel.commands.progress import Listeners, Progress
-from sentinel.commands.written import write_report
+from sentinel.commands.written import report_files
 from sentinel.exit_codes import ExitCode
 from sentinel.judgement import judge_run
 from sentinel.machine import fingerprint
@@ -139,18 +142,17 @@ def run(
     console = Console(stderr=record_file == Path("-"))
     share = segment or Segment()
     settings = Options(segment=share, start_at=start_at, columns=asked is not None, run_id=_run_id())
-    if no_save:
-        result = _observed(plan, goal, settings, console, None)
-    else:
-        with RunStore(db) as store:
-            result = _observed(plan, goal, settings, console, store)
-    report = _judged(result, asked)
-    if not no_save:
-        _save(db, report)
-    show(console, report)
-    write_record(record_file, result.record)
-    write_report(report, {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file})
-    return report.verdict.exit_code
+    paths = {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file}
+    with nullcontext() if no_save else RunStore(db) as store:
+        result = _observed(plan, goal, settings, console, store)
+        report = _judged(result, asked)
+        return delivered(
+            report.verdict.exit_code,
+            lambda: show(console, report),
+            lambda: write_record(record_file, result.record),
+            *report_files(report, paths),
+            lambda: None if store is None else keep(store, report),
+        )
 
 
 def _run_id() -> str:
@@ -197,9 +199,3 @@ def _blank(plan: Scenario, settings: Options) -> RunRecord:
 
 def _judged(result: Run, asked: Audited | None) -> Report:
     return Report.of(result.record, judge_run(result.record, excess=excess_of(result, asked)))
-
-
-def _save(db: Path, report: Report) -> None:
-    verdict = report.verdict
-    with RunStore(db) as store:
-        store.save_verdict(report.record.id, verdict.exit_code, verdict.sentence)

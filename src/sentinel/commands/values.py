@@ -18,8 +18,9 @@ from sentinel.options import MAX_AHEAD_S
 from sentinel.pacer import Segment
 from threshold import Rate
 
-_SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "": 1.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|µs|ms|s|min|m|h|)")
+_SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|µs|ms|s|min|m|h)")
+_BARE = re.compile(r"\d+(?:\.\d+)?")
 
 
 def duration(low: float, high: float) -> Callable[[str], float]:
@@ -31,6 +32,8 @@ def duration(low: float, high: float) -> Callable[[str], float]:
 
     def read(text: str) -> float:
         found = _DURATION.fullmatch(text.strip())
+        if _BARE.fullmatch(text.strip()):
+            raise click.BadParameter(f"{text} has no unit; write {text.strip()}s for seconds, or ms, m or h")
         if found is None:
             raise click.BadParameter(f"{text!r} is no duration; write it like 30s, 5m or 5ms")
         seconds = float(found[1]) * _SECONDS[found[2]]

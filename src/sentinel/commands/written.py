@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from sentinel.commands.options import write
 from sentinel.experiment import Experiment
@@ -13,6 +16,8 @@ from sentinel.report.experiment_page import experiment_page
 from sentinel.report.junit_xml import junit
 from sentinel.report.markdown import markdown
 from sentinel.report.page import page
+
+Subject = TypeVar("Subject")
 
 
 def as_json(report: Report) -> str:
@@ -40,15 +45,19 @@ EXPERIMENT_FORMS = {
 }
 
 
-def write_report(report: Report, paths: dict[str, Path | None]) -> None:
-    """Write the files that were asked for."""
-    for kind, path in paths.items():
-        if path is not None:
-            write(path, FORMS[kind](report))
+def report_files(report: Report, paths: dict[str, Path | None]) -> list[Callable[[], None]]:
+    """Give what writes each of the files that were asked for; each raises NotWritten if it cannot."""
+    return [partial(_write, path, FORMS[kind], report) for kind, path in paths.items() if path is not None]
 
 
-def write_experiment(experiment: Experiment, paths: dict[str, Path | None]) -> None:
-    """Write the files that were asked for about an audit or an overhead experiment."""
-    for kind, path in paths.items():
-        if path is not None:
-            write(path, EXPERIMENT_FORMS[kind](experiment))
+def experiment_files(experiment: Experiment, paths: dict[str, Path | None]) -> list[Callable[[], None]]:
+    """Give what writes each of the files that were asked for about an audit or an overhead experiment."""
+    return [
+        partial(_write, path, EXPERIMENT_FORMS[kind], experiment)
+        for kind, path in paths.items()
+        if path is not None
+    ]
+
+
+def _write(path: Path, form: Callable[[Subject], str], subject: Subject) -> None:
+    write(path, form(subject))

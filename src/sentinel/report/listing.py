@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 from rich.text import Text
 
-from sentinel.experiment import Experiment
+from sentinel.experiment import GOING_ON, Experiment
 from sentinel.figures import ms
 from sentinel.report.layout import laid_out
 from sentinel.store import RunSummary
@@ -27,7 +27,7 @@ def show_runs(console: Console, runs: Sequence[RunSummary]) -> None:
         ("requests", 68, lambda run: f"{run.requests:,}"),
         ("p95 ms", 76, lambda run: ms(run.figures.get("p95_ms"))),
         ("errors", 86, lambda run: f"{run.figures.get('error_rate') or 0:.2%}"),
-        ("state", 0, lambda run: "void" if run.void else run.status),
+        ("state", 0, lambda run: "void" if run.void else "running" if run.running else run.status),
         ("exit", 0, lambda run: "–" if run.exit_code is None else str(run.exit_code)),
     )
     shown = [column for column in columns if console.width >= column[1] or console.width < _RUNS]
@@ -53,4 +53,6 @@ def show_experiments(console: Console, experiments: Sequence[Experiment]) -> Non
 
 def _state(one: Experiment) -> str:
     """Give the first word of an experiment's verdict."""
+    if one.sentence == GOING_ON:
+        return "running"
     return one.sentence.partition(":")[0].partition(" ")[0].rstrip(",").lower() if one.result else one.status

@@ -162,7 +162,7 @@ def test_a_scenario_file_travels_with_the_job(sentinel: Sentinel, tmp_path: Path
     words = shlex.split(container["command"][-1])
     mount = container["volumeMounts"][0]["mountPath"]
     assert "--production" in words and words[words.index("--allow-target") + 1] == "8.8.8.8"
-    assert words[3] == f"{mount}/scenario.toml" and words[words.index("--duration") + 1] == "20"
+    assert words[3] == f"{mount}/scenario.toml" and words[words.index("--duration") + 1] == "20s"
     volume = job["spec"]["template"]["spec"]["volumes"][0]
     assert volume["configMap"]["name"] == config["metadata"]["name"] == "sentinel-my-own"
 

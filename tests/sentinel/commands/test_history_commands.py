@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -81,10 +82,11 @@ def test_a_run_is_held_against_a_baseline_of_an_earlier_time(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["compare", "nope"], "no run in"),
-        (["compare", "last"], "is empty; make a run first"),
-        (["report", "last"], "is empty; make a run first"),
-        (["baseline", "save", "last", "x"], "baseline name is 'last'"),
+        (["compare", "nope"], "history.db; make a run first"),
+        (["compare", "last"], "history.db; make a run first"),
+        (["report", "last"], "history.db; make a run first"),
+        (["baseline", "list"], "history.db; make a run first"),
+        (["history", "--db", "nowhere.db"], "there is no history nowhere.db; make a run first, or name"),
         (["merge", "nope", "nowhere"], "no run in"),
         (["merge", "nope.json", "more.json"], "there is no file nope.json, and no run of that id"),
         (["report", "last", "--format", "pdf"], "'pdf' is not one of"),
@@ -93,12 +95,17 @@ def test_a_run_is_held_against_a_baseline_of_an_earlier_time(
 def test_what_is_not_there_is_said(sentinel: Sentinel, words: list[str], message: str) -> None:
     said = sentinel(*words)
     assert said.status == 1 and message in " ".join(said.err.split()), said.err
+    assert not Path("nowhere.db").exists(), "who only reads makes no history"
 
 
 def test_void_and_partial_runs_are_no_baselines(sentinel: Sentinel, keep: Callable[..., str]) -> None:
     keep(5.0, void_reasons=("late",))
     said = sentinel("baseline", "save", "bad", "last")
     assert said.status == 1 and "void; a baseline must be complete and not void" in said.err
+    said = sentinel("baseline", "save", "last", "r001")
+    assert said.status == 1 and "baseline name is 'last'" in said.err
+    said = sentinel("compare", "nope")
+    assert said.status == 1 and "no run in" in said.err
     said = sentinel("compare", "last")
     assert said.status == 1 and "VOID and compares with nothing" in said.err
     keep(5.0, status="partial")
@@ -120,6 +127,22 @@ def test_a_file_that_is_no_history_is_refused(sentinel: Sentinel, tmp_path: Path
     (tmp_path / "notes.txt").write_text("not a database, " * 100)
     said = sentinel("history", "--db", "notes.txt")
     assert said.status == 1 and "is not a history of runs" in said.err
+
+
+@pytest.mark.parametrize("version", [0, 2])
+def test_somebody_elses_database_is_refused_and_left_as_it_is(
+    sentinel: Sentinel, tmp_path: Path, version: int
+) -> None:
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("CREATE TABLE orders (id)")
+        connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
+    before = (tmp_path / "shop.db").read_bytes()
+    run = ["run", "smoke", "--target", "threshold.demo.blog:bare"]
+    for words in (["history"], ["report", "last"], run, ["audit", "--limiter", "memory:", "--limit", "5/s"]):
+        said = sentinel(*words, "--db", "shop.db")
+        assert said.status == 1 and "shop.db is not a history of runs: it is a database with" in said.err
+    assert (tmp_path / "shop.db").read_bytes() == before
 
 
 @pytest.mark.parametrize(
