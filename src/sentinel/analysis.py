@@ -17,6 +17,7 @@ from sentinel.judgement import lag_of
 from sentinel.knee import RISE, Knee, LoadStep, knee, load_steps, no_knee
 from sentinel.notes import notes
 from sentinel.run import Phase, RunRecord
+from sentinel.served import served_within
 from sentinel.void import Lag
 
 Health = Literal["operational", "degraded", "partial outage", "major outage", "unknown"]
@@ -103,9 +104,12 @@ def _knee_statement(record: RunRecord, bent: Knee | None, steps: tuple[LoadStep,
 
 def _phase_figures(record: RunRecord, phase: Phase) -> Figures:
     end_s = min(phase.end_s, float(record.seconds))
-    covered = record.done[ceil(phase.start_s) : ceil(end_s)]
     ticks = between(record, phase.start_s, phase.end_s)
-    return figures(ticks, max(0.0, end_s - phase.start_s), sum(covered) if any(record.done) else None)
+    served = served_within(record, record.ticks, phase.start_s, end_s)
+    covered = min(length_s(record), ceil(end_s)) - ceil(
+        phase.start_s
+    )  # ticks and answers are of whole seconds
+    return figures(ticks, max(0.0, covered), served)
 
 
 def _recovery(record: RunRecord) -> Recovery | None:
