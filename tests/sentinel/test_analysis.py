@@ -105,6 +105,20 @@ def test_littles_law_is_not_asked_where_hardly_anything_is_under_way(simulate: S
     assert load_steps(quick) and all(step.little is None for step in load_steps(quick))
 
 
+def test_littles_law_is_asked_neither_of_what_the_sampling_cannot_tell_nor_of_the_wait_to_be_sent(
+    simulate: Simulate,
+) -> None:
+    fast = simulate(np.linspace(100, 1_500, 30).tolist(), service_ms=1.0)
+    sampled = replace(fast, in_flight=tuple(1.5 * value for value in fast.in_flight))
+    assert not any("Little" in note for note in analyse(sampled).notes)
+    run = simulate(np.linspace(50, 300, 40).tolist())
+    held = tuple(
+        replace(tick, response=Histogram([round(3 * (tick.response.mean or 0))] * tick.count))
+        for tick in run.ticks
+    )
+    assert not any("Little" in note for note in analyse(replace(run, ticks=held)).notes)
+
+
 def test_recovery_is_timed_from_the_end_of_the_peak(bent_run: RunRecord) -> None:
     recovery = analyse(bent_run).recovery
     assert recovery is not None and recovery.seconds is not None
