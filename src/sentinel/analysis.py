@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
-from typing import Literal
+from typing import Literal, cast
 
 from sentinel.bottleneck import Bottleneck, bottleneck
 from sentinel.figures import Figures, between, by_series, figures, length_s, of_run
@@ -18,7 +18,7 @@ from sentinel.knee import Knee, LoadStep, find_knee, load_steps
 from sentinel.notes import notes
 from sentinel.recovery import Recovery
 from sentinel.recovery import recovery as find_recovery
-from sentinel.run import Phase, RunRecord
+from sentinel.run import JsonObject, Phase, RunRecord
 from sentinel.served import served_within
 from sentinel.void import Lag
 
@@ -75,7 +75,7 @@ def analyse(record: RunRecord) -> Analysis:
     return Analysis(
         total=total,
         phases=phases,
-        series={name: of_run(record, ticks) for name, ticks in by_series(record.ticks).items()},
+        series=_series(record),
         steps=steps,
         knee=bent,
         knee_statement=statement,
@@ -86,6 +86,20 @@ def analyse(record: RunRecord) -> Analysis:
         lag=lag_of(record),
         notes=notes(record, steps),
     )
+
+
+def _series(record: RunRecord) -> dict[tuple[str, str], Figures]:
+    """Compute the figures of every series, as the plan has them in order: a history keeps no other."""
+    applications = cast("list[JsonObject]", record.scenario.get("applications", []))
+    planned = [
+        (application["name"], step["name"])
+        for application in applications
+        for step in cast("list[JsonObject]", application["steps"])
+    ]
+    place = {name: number for number, name in enumerate(planned)}
+    met = by_series(record.ticks)
+    ordered = sorted(met, key=lambda name: (place.get(name, len(place)), name))
+    return {name: of_run(record, met[name]) for name in ordered}
 
 
 def _phase_figures(record: RunRecord, phase: Phase) -> Figures:

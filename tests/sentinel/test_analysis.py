@@ -214,6 +214,21 @@ def test_phases_and_series_add_up_to_the_whole(bent_run: RunRecord) -> None:
     assert analysis.total.requests == sum(bent_run.planned)
 
 
+def test_series_are_in_the_order_of_the_plan_whatever_order_a_history_keeps(simulate: Simulate) -> None:
+    plan = [("post-read", ("page", "comments")), ("auth-flow", ("token",))]
+    applications = [
+        {"name": name, "steps": [{"name": step, "expect": {"p95_ms": None}} for step in steps]}
+        for name, steps in plan
+    ]
+    run = simulate([100.0] * 3)
+    run = replace(run, scenario={"applications": applications})  # type: ignore[dict-item]
+    sorted_by_name = replace(
+        run, ticks=tuple(sorted(run.ticks, key=lambda t: (t.second, t.application, t.step)))
+    )
+    expected = [(name, step) for name, steps in plan for step in steps]
+    assert list(analyse(run).series) == list(analyse(sorted_by_name).series) == expected
+
+
 def test_status_follows_the_error_rate(simulate: Simulate) -> None:
     assert [health_of(rate) for rate in (0.0, 0.0501, 0.2001, 0.5001)] == [
         "operational", "degraded", "partial outage", "major outage",
