@@ -20,6 +20,7 @@ SRC = Path(__file__).parents[1] / "src"
 ROOMS: dict[str, tuple[str, ...]] = {
     "errors": ("errors",),
     "rate": ("rate",),
+    "memo": ("memo",),
     "limits": ("token_bucket", "sliding_window"),
     "plan": ("plan", "escalation"),
     "engine": ("engine",),
@@ -27,7 +28,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "process": ("workers",),
     "stores": ("stores.*",),
     "decision": ("decision",),
-    "tables": ("headers", "tiers", "endpoints", "addresses", "memo"),
+    "tables": ("headers", "tiers", "endpoints", "addresses"),
     "layers": ("layers",),
     "policy": ("verdict", "policy", "presets", "section", "config", "config_values"),
     "front": ("limiter", "events", "threshold", "default_store"),
@@ -37,12 +38,13 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "testing": ("testing", "testing.*"),
     "door": ("",),
 }
-_GROUND = ("errors", "rate", "limits", "plan")
+_GROUND = ("errors", "rate", "memo", "limits", "plan")
 _POLICY = (*_GROUND, "decision", "tables", "layers", "policy")
 _FRONT = (*_POLICY, "contract", "process", "front")
 MAY: dict[str, tuple[str, ...]] = {
     "errors": (),
     "rate": ("errors",),
+    "memo": (),
     "limits": ("errors", "rate"),
     "plan": ("errors", "rate", "limits"),
     "engine": _GROUND,

@@ -60,7 +60,8 @@ class AuditResult:
     `state` is "kept" when nothing was proven against the promise although it was tested, "broken" when
     something was, "void" when the audit cannot know, "partial" when it was stopped before anything was.
     `strength` says in sentences how small a fault would have been proven. `unusable` counts, by status (0: no
-    answer), the answers that do not tell whether the limiter let a request through.
+    answer), the answers that do not tell whether the limiter let a request through. `requests` counts
+    those of all acts, and the one that was asked before them.
     """
 
     promise: Promise
@@ -76,6 +77,7 @@ class AuditResult:
     unusable: tuple[tuple[int, int], ...] = ()
     stopped: bool = False
     lost_penalty: Finding | None = None
+    requests: int = 0
 
     @property
     def excess(self) -> int:
@@ -136,7 +138,6 @@ def evaluate(
     facts = Facts(
         promise,
         seen,
-        sum(act.requests for act in acts),
         tuple(finding for finding in (over, wrong, again, lost) if finding is not None),
         control=bool(controls),
         control_refused=any(act.refused for act in controls),
@@ -169,6 +170,7 @@ def evaluate(
         facts.unusable,
         stopped,
         lost,
+        len(seen),
     )
 
 

@@ -32,13 +32,12 @@ _FAULTS: Mapping[str, str] = {
 class Facts:
     """Hold what a sentence about an audit rests on.
 
-    `sent` counts the requests of all acts. `tested` and `left_out` name acts; `skipped` counts those tested
+    `tested` and `left_out` name acts; `skipped` counts those tested
     whose waits were skipped. `blocks` are the penalties that were announced, None where none are judged.
     """
 
     promise: Promise
     seen: Observations
-    sent: int
     findings: tuple[Finding, ...]
     control: bool
     control_refused: bool
@@ -78,7 +77,7 @@ class Facts:
 def sentence(state: State, facts: Facts) -> str:
     """Say what an audit comes to."""
     seen = facts.seen
-    total = f"{facts.sent:,} requests, {seen.count(REFUSED):,} refused"
+    total = f"{len(seen):,} requests, {seen.count(REFUSED):,} refused"
     if facts.skipped:
         total += f"; waits skipped in {facts.skipped} of {len(facts.tested)} acts"
     if state == "broken":
@@ -99,7 +98,7 @@ def _doubt(facts: Facts, total: str) -> str:
     """Say why an audit proves nothing; the plainest reason goes first."""
     unknown, answers = sum(count for _, count in facts.unusable), statuses(facts.unusable)
     if facts.control and not facts.control_refused and unknown:
-        lost = f"{unknown:,} of {facts.sent:,} requests had no usable answer ({answers})"
+        lost = f"{unknown:,} of {len(facts.seen):,} requests had no usable answer ({answers})"
         return f"the positive control was not refused, and {lost}"
     if not facts.control:
         return f"the positive control did not fit, so nothing is known to be limited ({total})"
@@ -108,7 +107,7 @@ def _doubt(facts: Facts, total: str) -> str:
     if facts.decisive and facts.untested_penalties and not facts.unclear:
         return f"nothing proven against the limit ({total}), but {facts.untested_penalties}"
     if facts.decisive:
-        return f"{unknown:,} of {facts.sent:,} requests had no usable answer ({answers})"
+        return f"{unknown:,} of {len(facts.seen):,} requests had no usable answer ({answers})"
     kind = "a fixed window would pass as well" if isinstance(facts.promise, Window) else "any counter would"
     return f"nothing proven as far as tested ({total}), but {kind}; not tested: {_missing(facts)}"
 

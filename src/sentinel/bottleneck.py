@@ -41,9 +41,17 @@ class Bottleneck:
 
 
 def bottleneck(
-    record: RunRecord, total: Figures, bent: Knee | None, steps: tuple[LoadStep, ...]
+    record: RunRecord,
+    total: Figures,
+    bent: Knee | None,
+    steps: tuple[LoadStep, ...],
+    *,
+    disturbed: bool = False,
 ) -> Bottleneck:
-    """Name the bottleneck of a run, or say why it cannot be named."""
+    """Name the bottleneck of a run, or say why it cannot be named.
+
+    disturbed: other programs leave it unknown whether there is a knee.
+    """
     if record.void:
         return Bottleneck("generator", None, "unknown: the generator could not keep its schedule")
     if total.counts["shed"] > SHED_SHARE * total.requests:
@@ -55,6 +63,8 @@ def bottleneck(
     if total.denied_rate > DENIED_SHARE:
         text = f"the limits: {total.denied_rate:.0%} of the requests were refused, as called for"
         return Bottleneck("limiter", None, text)
+    if disturbed:
+        return Bottleneck("unknown", None, "unknown: other programs used the machine as well")
     if too_little(steps):
         return Bottleneck("unknown", None, "unknown, because it is unknown whether there is a knee")
     return Bottleneck("none", None, f"none found up to {steps[-1].offered:,.0f} requests/s")

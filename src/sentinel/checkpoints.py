@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from sentinel.errors import check_range
@@ -9,6 +10,7 @@ from sentinel.histogram import Histogram
 from sentinel.process_mark import ProcessMark
 from sentinel.recorder import SecondReport
 from sentinel.run import RunRecord, Tick
+from sentinel.served import served_per_second
 from sentinel.store import CHECKPOINT_EVERY_S, RunStore
 
 _Key = tuple[int, str, str, str]
@@ -32,6 +34,7 @@ class Checkpoints:
         self._ticks: dict[_Key, Tick] = {}
         self._lag: dict[int, Histogram] = {}
         self._beats: dict[int, tuple[float, float, float, float]] = {}
+        self._served: Counter[tuple[int, str, str]] = Counter()
 
     def second(self, report: SecondReport) -> None:
         """Take note of one second, and save when it is time."""
@@ -42,6 +45,7 @@ class Checkpoints:
         for second, lag in report.lag.items():
             known_lag = self._lag.get(second)
             self._lag[second] = lag.copy() if known_lag is None else Histogram.merged((known_lag, lag))
+        self._served.update(report.served)
         self._beats[report.second] = (report.generator_cpu, report.others_cpu, report.users, report.in_flight)
         if report.second + 1 - self._saved_at >= self._every_s:
             self._saved_at = report.second + 1
@@ -67,6 +71,7 @@ class Checkpoints:
             in_flight=tuple(beat[3] for beat in beats),
             ticks=tuple(tick for key, tick in sorted(self._ticks.items()) if key[0] < seconds),
             present=self._record.present[:seconds],
+            served=served_per_second(self._served, seconds),
             counters={
                 **report.counters,
                 "checkpoint": 1,

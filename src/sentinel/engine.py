@@ -156,10 +156,11 @@ class Engine:
     async def _traffic(self) -> None:
         """Let sessions start until the load is over, then wait for their answers."""
         start_ns, agenda = self._start_ns, self._agenda
-        self._recorder.start(start_ns)
+        end_ns = start_ns + round(self.scenario.load.duration_s * NS)
+        self._recorder.start(start_ns, end_ns)
         segment, seed = self.options.segment, self.scenario.seed
         arriving = openings(seed, segment.index, segment.count, 1024)
-        agenda.begin(self._plan, arriving, start_ns, start_ns + round(self.scenario.load.duration_s * NS))
+        agenda.begin(self._plan, arriving, start_ns, end_ns)
         if self._plan is None and not agenda.over:
             Crowd(self.scenario, segment, self._targets, agenda).enter(start_ns)
         self._mark_ns, self._mark_cpu_ns = start_ns, time.thread_time_ns()

@@ -8,11 +8,11 @@ and 503s.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from math import ceil
+from dataclasses import dataclass
 
 from sentinel.histogram import Histogram
 from sentinel.run import OUTCOMES, Outcome, RunRecord, Tick
+from sentinel.served import served_within
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 
@@ -37,7 +37,8 @@ class Figures:
     """Hold the figures of some requests over some seconds.
 
     `seconds` is the length of the stretch; `counts` has an entry for every outcome; latencies are in
-    milliseconds. `answered` counts those of the requests that were answered within the stretch; None: all.
+    milliseconds. `served` counts the answers as expected that came within the stretch, whenever they were
+    asked for; None: all that are counted as "ok".
     """
 
     seconds: float
@@ -45,7 +46,7 @@ class Figures:
     percentiles: tuple[Percentile, ...]
     mean_ms: float | None
     max_ms: float | None
-    answered: int | None = None
+    served: int | None = None
 
     @property
     def requests(self) -> int:
@@ -65,13 +66,9 @@ class Figures:
 
     @property
     def throughput(self) -> float:
-        """Return the requests served as expected per second."""
-        if not self.seconds or not self.requests:
-            return 0.0
-        served: float = self.counts["ok"]
-        if self.answered is not None:
-            served = self.answered * served / self.requests
-        return served / self.seconds
+        """Return the requests served as expected per second: answers within the stretch over its length."""
+        served = self.counts["ok"] if self.served is None else self.served
+        return served / self.seconds if self.seconds else 0.0
 
     def percentile(self, p: float) -> Percentile:
         """Return one of the listed percentiles."""
@@ -94,7 +91,7 @@ def latency(ticks: Iterable[Tick]) -> Histogram:
     return Histogram.merged(tick.response for tick in ticks if tick.outcome != "denied")
 
 
-def figures(ticks: Iterable[Tick], seconds: float, answered: int | None = None) -> Figures:
+def figures(ticks: Iterable[Tick], seconds: float, served: int | None = None) -> Figures:
     """Compute the figures of some ticks over a stretch of `seconds`.
 
     >>> tick = Tick(0, "blog", "list", "ok", Histogram([2_000_000] * 400), Histogram([2_000_000] * 400))
@@ -115,7 +112,7 @@ def figures(ticks: Iterable[Tick], seconds: float, answered: int | None = None) 
         ),
         _ms(times.mean),
         _ms(float(times.max)) if times.count else None,
-        answered,
+        served,
     )
 
 
@@ -139,12 +136,8 @@ def length_s(record: RunRecord) -> float:
 
 def of_run(record: RunRecord, ticks: Iterable[Tick]) -> Figures:
     """Compute the figures of some ticks over a whole run; the throughput is that of the loaded seconds."""
-    seconds, every = length_s(record), sum(record.done)
-    found = figures(ticks, seconds)
-    if not every:
-        return found
-    within = sum(record.done[: ceil(seconds)])
-    return replace(found, answered=round(found.requests * within / every))
+    kept, seconds = tuple(ticks), length_s(record)
+    return figures(kept, seconds, served_within(record, kept, 0.0, seconds))
 
 
 def _ms(nanoseconds: float | None) -> float | None:

@@ -8,6 +8,7 @@ engine's loop.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -58,6 +59,7 @@ class SecondReport:
     ticks and lag are what was *added*: rows for earlier seconds may follow in later reports, and all of them
     merge. planned, sent, done: totals so far, per second, of the requests that were answered. users,
     in_flight: means of the second. counters: totals so far. under_way: sent and not answered at its end.
+    served: added as well: (second, application, step) → answers as expected that came in it.
     """
 
     second: int
@@ -72,6 +74,7 @@ class SecondReport:
     in_flight: float
     counters: Mapping[str, int]
     under_way: int = 0
+    served: Mapping[tuple[int, str, str], int] = field(default_factory=dict)
 
 
 class Listener(Protocol):
@@ -99,7 +102,8 @@ class Totals:
     """Hold what all seconds add up to.
 
     beats: second → generator CPU, others' CPU, sessions, requests in flight. target: second → what the
-    target's own processes used, if they are known. unsent: planned, but never sent.
+    target's own processes used, if they are known. unsent: planned, but never sent. served: (second,
+    application, step) → answered as expected in it.
     """
 
     ticks: dict[tuple[int, int], tuple[Histogram, Histogram]] = field(default_factory=dict)
@@ -109,6 +113,7 @@ class Totals:
     done: dict[int, int] = field(default_factory=dict)
     beats: dict[int, tuple[float, float, float, float]] = field(default_factory=dict)
     target: dict[int, TargetUse] = field(default_factory=dict)
+    served: Counter[tuple[int, str, str]] = field(default_factory=Counter)
     unsent: int = 0
 
 
@@ -136,6 +141,7 @@ class Recorder:
         self.block = ROWS * self._width
         self.totals = Totals()
         self.start_ns = 0
+        self._end_ns = 0
         self._on_time_ns = on_time_ns
         self._kept: list[Ints] | None = [] if columns else None
         self._listener = listener
@@ -150,9 +156,12 @@ class Recorder:
         """Measure the target's own processes as well, from the start on."""
         self._target = target
 
-    def start(self, start_ns: int) -> None:
-        """Begin: seconds are counted from this instant (monotonic nanoseconds)."""
-        self.start_ns = start_ns
+    def start(self, start_ns: int, end_ns: int) -> None:
+        """Begin: seconds are counted from this instant, and what is served up to the end of the load.
+
+        Both are nanoseconds of the monotonic clock.
+        """
+        self.start_ns, self._end_ns = start_ns, end_ns
         self._thread.start()
 
     def mark(self) -> None:
@@ -236,6 +245,7 @@ class Recorder:
     def _fold(self, beat: _Beat, others_cpu: float) -> None:
         added: dict[tuple[int, int], tuple[Histogram, Histogram]] = {}
         lag: dict[int, Histogram] = {}
+        served: dict[tuple[int, str, str], int] = {}
         if beat.blocks:
             rows = np.concatenate(beat.blocks)
             code, intended, sent, done = rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3]
@@ -244,8 +254,10 @@ class Recorder:
             _count(self.totals.planned, second)
             _count(self.totals.sent, second[on_time])
             _count(self.totals.done, (done - self.start_ns) // NS)
+            served = self._served(code, done)
             added = _histograms(second, code, done - intended, done - sent)
             lag = {at: pair[0] for (at, _), pair in _histograms(second, code * 0, sent - intended).items()}
+        self.totals.served.update(served)
         _merge_pairs(self.totals.ticks, added)
         for at, histogram in lag.items():
             self.totals.lag.setdefault(at, Histogram()).merge(histogram)
@@ -254,7 +266,17 @@ class Recorder:
             self.totals.target[beat.second] = self._target.use()
         self.totals.beats.setdefault(beat.second, measured)  # the last beat only brings late rows
         if self._listener is not None:
-            self._listener.second(self._report(beat, added, lag, others_cpu))
+            self._listener.second(self._report(beat, added, lag, others_cpu, served))
+
+    def _served(self, code: Ints, done: Ints) -> dict[tuple[int, str, str], int]:
+        """Count the answers as expected by the second in which they came, until the load is over."""
+        in_time = (code % len(OUTCOMES) == 0) & (done < self._end_ns)
+        series, second = code[in_time] // len(OUTCOMES), (done[in_time] - self.start_ns) // NS
+        keys, counts = np.unique(second * len(self.series) + series, return_counts=True)
+        return {
+            (key // len(self.series), *self.series[key % len(self.series)]): count
+            for key, count in zip(keys.tolist(), counts.tolist(), strict=True)
+        }
 
     def _report(
         self,
@@ -262,6 +284,7 @@ class Recorder:
         added: dict[tuple[int, int], tuple[Histogram, Histogram]],
         lag: dict[int, Histogram],
         others_cpu: float,
+        served: dict[tuple[int, str, str], int],
     ) -> SecondReport:
         seconds = max(beat.second + 1, *(max(part, default=0) + 1 for part in self._per_second()))
         planned, sent, done = (tuple(part.get(at, 0) for at in range(seconds)) for part in self._per_second())
@@ -278,6 +301,7 @@ class Recorder:
             beat.in_flight,
             beat.counters,
             beat.under_way,
+            served,
         )
 
     def _per_second(self) -> tuple[dict[int, int], dict[int, int], dict[int, int]]:

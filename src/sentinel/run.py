@@ -95,6 +95,8 @@ class RunRecord:
     model: "open" (sends at planned instants) or "closed" (waits for answers; under-reports stalls).
     status: "partial" when it was stopped early; void_reasons: why it proves nothing, empty when it does.
     planned, sent, done: requests per second: intended in it; of those, sent in time; answered in it.
+    served: (application, step) → per second, requests answered as expected in it, up to the end of the load;
+    empty if nobody counted.
     lag: per second, sent − intended in nanoseconds.
     generator_cpu: per second, share of one core used by the sending thread (0 .. 1).
     others_cpu: per second, share of the whole machine used by other processes, the server among them (0 ..
@@ -131,6 +133,7 @@ class RunRecord:
     left_behind: tuple[str, ...] = ()
     target_cpu: tuple[float, ...] = ()
     target_busiest: tuple[float, ...] = ()
+    served: Mapping[tuple[str, str], tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def void(self) -> bool:
@@ -181,6 +184,7 @@ class RunRecord:
             "left_behind": list(self.left_behind),
             "target_cpu": list(self.target_cpu),
             "target_busiest": list(self.target_busiest),
+            "served": [[*name, list(counts)] for name, counts in self.served.items()],
         }
 
     @classmethod
@@ -227,6 +231,12 @@ class RunRecord:
             left_behind=tuple(cast("list[str]", data.get("left_behind", []))),
             target_cpu=tuple(cast("list[float]", data.get("target_cpu", []))),
             target_busiest=tuple(cast("list[float]", data.get("target_busiest", []))),
+            served={
+                (application, step): tuple(counts)
+                for application, step, counts in cast(
+                    "list[tuple[str, str, list[int]]]", data.get("served", [])
+                )
+            },
         )
 
 

@@ -49,6 +49,7 @@ def merge_records(records: Sequence[RunRecord]) -> RunRecord:
         others_cpu=_highest(record.others_cpu for record in ordered),
         target_cpu=_highest(record.target_cpu for record in ordered),
         target_busiest=_highest(record.target_busiest for record in ordered),
+        served=_served(ordered),
         users=_totals(record.users for record in ordered),
         in_flight=_totals(record.in_flight for record in ordered),
         present=max((record.present for record in ordered), key=len),
@@ -95,6 +96,14 @@ def _both(one: Tick, other: Tick) -> Tick:
 
 def _sums(parts: Iterable[Sequence[int]]) -> tuple[int, ...]:
     return tuple(sum(values) for values in zip_longest(*parts, fillvalue=0))
+
+
+def _served(records: Sequence[RunRecord]) -> dict[tuple[str, str], tuple[int, ...]]:
+    """Add up by series; of a run of which a part was not counted, nothing is."""
+    if not all(record.served or not record.counts()["ok"] for record in records):
+        return {}
+    names = dict.fromkeys(name for record in records for name in record.served)
+    return {name: _sums(record.served.get(name, ()) for record in records) for name in names}
 
 
 def _totals(parts: Iterable[Sequence[float]]) -> tuple[float, ...]:

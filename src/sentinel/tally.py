@@ -12,6 +12,7 @@ from sentinel.machine import fingerprint
 from sentinel.recorder import Recorder, Totals
 from sentinel.run import ErrorSample, RunRecord, plan_hash
 from sentinel.scenario import Scenario
+from sentinel.served import served_per_second
 from sentinel.target_processes import TargetUse
 from sentinel.void import judge
 
@@ -62,6 +63,7 @@ def make_record(
         in_flight=tuple(beat[3] for beat in beats),
         target_cpu=tuple(use.cores for use in target),
         target_busiest=tuple(use.busiest for use in target),
+        served=served_per_second(totals.served, seconds),
         present=scenario.present(seconds),
         ticks=tuple(recorder.tick(at, code, *pair) for (at, code), pair in sorted(totals.ticks.items())),
         phases=scenario.load.phases(),

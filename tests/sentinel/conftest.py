@@ -46,6 +46,7 @@ def simulate_run(
     samples: dict[tuple[int, str, str, Outcome], list[int]] = {}
     length = len(rates)
     planned, done, busy = [0] * length, [0] * length, np.zeros(length)
+    served: dict[tuple[str, str], list[int]] = {}
     for second, rate in enumerate(rates):
         arrivals = np.sort(rng.random(rng.poisson(rate))) + second
         planned[second] = len(arrivals)
@@ -62,6 +63,8 @@ def simulate_run(
             samples.setdefault((second, application, step, outcome), []).append(round((end - at) * 1e9))
             if end < length:
                 done[int(end)] += 1
+                if outcome == "ok":
+                    served.setdefault((application, step), [0] * length)[int(end)] += 1
             for covered in range(second, min(int(end), length - 1) + 1):
                 busy[covered] += min(end, covered + 1) - max(at, covered)
     ticks = tuple(
@@ -89,6 +92,7 @@ def simulate_run(
         phases=tuple(Phase(*phase) for phase in phases),
         errors=(ErrorSample(3, "auth-flow", "token", 500, "Internal Server Error", 7),) if errors else (),
         counters={"retries": 2},
+        served={name: tuple(counts) for name, counts in served.items()},
     )
 
 

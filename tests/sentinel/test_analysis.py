@@ -105,6 +105,20 @@ def test_littles_law_is_not_asked_where_hardly_anything_is_under_way(simulate: S
     assert load_steps(quick) and all(step.little is None for step in load_steps(quick))
 
 
+def test_littles_law_is_asked_neither_of_what_the_sampling_cannot_tell_nor_of_the_wait_to_be_sent(
+    simulate: Simulate,
+) -> None:
+    fast = simulate(np.linspace(100, 1_500, 30).tolist(), service_ms=1.0)
+    sampled = replace(fast, in_flight=tuple(1.5 * value for value in fast.in_flight))
+    assert not any("Little" in note for note in analyse(sampled).notes)
+    run = simulate(np.linspace(50, 300, 40).tolist())
+    held = tuple(
+        replace(tick, response=Histogram([round(3 * (tick.response.mean or 0))] * tick.count))
+        for tick in run.ticks
+    )
+    assert not any("Little" in note for note in analyse(replace(run, ticks=held)).notes)
+
+
 def test_recovery_is_timed_from_the_end_of_the_peak(bent_run: RunRecord) -> None:
     recovery = analyse(bent_run).recovery
     assert recovery is not None and recovery.seconds is not None
@@ -198,6 +212,21 @@ def test_phases_and_series_add_up_to_the_whole(bent_run: RunRecord) -> None:
     assert sum(found.requests for _, found in analysis.phases) == analysis.total.requests
     assert sum(found.requests for found in analysis.series.values()) == analysis.total.requests
     assert analysis.total.requests == sum(bent_run.planned)
+
+
+def test_series_are_in_the_order_of_the_plan_whatever_order_a_history_keeps(simulate: Simulate) -> None:
+    plan = [("post-read", ("page", "comments")), ("auth-flow", ("token",))]
+    applications = [
+        {"name": name, "steps": [{"name": step, "expect": {"p95_ms": None}} for step in steps]}
+        for name, steps in plan
+    ]
+    run = simulate([100.0] * 3)
+    run = replace(run, scenario={"applications": applications})  # type: ignore[dict-item]
+    sorted_by_name = replace(
+        run, ticks=tuple(sorted(run.ticks, key=lambda t: (t.second, t.application, t.step)))
+    )
+    expected = [(name, step) for name, steps in plan for step in steps]
+    assert list(analyse(run).series) == list(analyse(sorted_by_name).series) == expected
 
 
 def test_status_follows_the_error_rate(simulate: Simulate) -> None:

@@ -316,6 +316,15 @@ def test_a_target_that_does_not_answer_leaves_the_audit_void() -> None:
     assert f"(no answer: {len(rows):,})" in result.sentence
 
 
+def test_the_request_before_all_acts_counts_among_those_that_were_made() -> None:
+    plan = plan_audit(BUCKET, budget_s=5)
+    rows = [(act.name, key, Observation(at, at + 1_000, False)) for act in plan.acts for at, key in act.sends]
+    result = evaluate(plan, [("first", "first", Observation(-5_000, -4_000, False)), *rows])
+    every = len(rows) + 1
+    assert result.requests == every
+    assert f"({every:,} requests, {every:,} refused)" in result.sentence
+
+
 def test_answers_that_may_not_be_the_limiters_make_an_audit_void_and_are_named() -> None:
     async def honest(plan: AuditPlan) -> AuditResult:
         rng, rows = random.Random(4), []

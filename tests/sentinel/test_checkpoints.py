@@ -42,6 +42,7 @@ def blank(run: RunRecord) -> RunRecord:
         in_flight=(),
         ticks=(),
         counters={},
+        served={},
     )
 
 
@@ -67,6 +68,7 @@ def heard(run: RunRecord, second: int) -> SecondReport:
         run.users[second],
         run.in_flight[second],
         {"retries": second},
+        served={(second, *name): counts[second] for name, counts in run.served.items()},
     )
 
 
@@ -84,6 +86,7 @@ def test_a_checkpoint_holds_everything_heard_up_to_its_second(tmp_path: Path, si
         kept = store.load(run.id)
     assert (kept.status, kept.seconds) == ("partial", 8)
     assert kept.planned == run.planned[:8] and kept.lag == run.lag[:8] and kept.users == run.users[:8]
+    assert kept.served == {name: counts[:8] for name, counts in run.served.items()}
     assert kept.counters == {"retries": 7, "checkpoint": 1, "running": 1}, "the process that makes it lives"
     counted = {second: sum(t.count for t in kept.ticks if t.second == second) for second in range(8)}
     assert all(counted[second] == run.planned[second] for second in range(7)), "late halves were merged in"

@@ -11,7 +11,8 @@ from sentinel.checks import CheckResult, check, parse_criteria
 from sentinel.errors import ConfigurationError
 from sentinel.evidence import ExcessFound
 from sentinel.exit_codes import ExitCode
-from sentinel.run import Phase, RunRecord
+from sentinel.histogram import Histogram
+from sentinel.run import Phase, RunRecord, Tick
 from sentinel.verdict import conclude
 
 Simulate = Callable[..., RunRecord]
@@ -91,21 +92,49 @@ def test_few_samples_fail_a_bound_that_so_many_of_them_are_above(simulate: Simul
 
 
 def test_the_throughput_is_that_of_the_load_without_the_wait_for_its_last_answers(run: RunRecord) -> None:
-    ticks = tuple(tick for tick in run.ticks if tick.second < 2)
-    sent = sum(tick.count for tick in ticks)
+    sent = sum(tick.count for tick in run.ticks if tick.second < 2)
     short = replace(
         run,
-        ticks=ticks,
+        ticks=tuple(tick for tick in run.ticks if tick.second < 2),
         planned=(*run.planned[:2], 0),
-        done=(sent // 2 - 3, sent // 2, sent - 2 * (sent // 2) + 3),
+        served={name: (*counts[:2], 3) for name, counts in run.served.items()},
         phases=(Phase("sustained", 0.0, 2.0),),
     )
     result = judge(short, "throughput > 150/s")
     assert result.passed and "over 2 s" in result.detail, "its third second only brought late answers"
-    trailing = replace(short, planned=(*run.planned[:2], *[1] * 6), done=(*short.done, *[0] * 5))
+    trailing = replace(short, planned=(*run.planned[:2], *[1] * 6))
     assert "over 2 s" in judge(trailing, "throughput > 150/s").detail, "steps that follow late change nothing"
-    queued = replace(short, done=(60, 60, sent - 120))
-    assert judge(queued, "throughput > 150/s").state == "fail", "answered too late"
+    queued = replace(short, served={("post-read", "page"): (60, 60, sent - 120)})
+    assert judge(queued, "throughput > 60/s").observed == 60.0, "answered too late"
+
+
+def test_the_throughput_counts_right_answers_that_came_in_time_not_their_share_of_all(
+    simulate: Simulate,
+) -> None:
+    """Every other request fails at once, every other one is served six seconds later."""
+    run = simulate([50.0] * 8)
+    slow, quick = Histogram([6_000_000_000] * 25), Histogram([1_000_000] * 25)
+    late = replace(
+        run,
+        ticks=tuple(
+            Tick(second, "one", "get", outcome, times, times)
+            for second in range(8)
+            for outcome, times in (("ok", slow), ("error", quick))
+        ),
+        planned=(50,) * 8 + (0,) * 6,
+        done=(25,) * 6 + (50,) * 2 + (25,) * 6,
+        served={("one", "get"): (0,) * 6 + (25,) * 8},
+        phases=(Phase("sustained", 0.0, 8.0),),
+    )
+    assert judge(late, "throughput > 12/s").observed == 50 / 8
+    assert judge(late, "one/get: throughput > 12/s").state == "fail"
+    assert judge(replace(late, served={}), "throughput > 12/s").observed == 50 / 8, (
+        "recorded before it was counted"
+    )
+    stuck = replace(late, served={("one", "get"): (25,) * 6 + (0, 0)})
+    assert judge(stuck, "throughput > 15/s").observed == 150 / 8, (
+        "that all fail later takes none of them away"
+    )
 
 
 def test_a_series_that_was_never_requested_does_not_pass(run: RunRecord) -> None:

@@ -37,11 +37,17 @@ def record() -> RunRecord:
         phases=(Phase("ramp-up", 0.0, 1.0), Phase("peak", 1.0, 2.0)),
         errors=(ErrorSample(1, "blog-list", "list", 500, "expected 200", 3),),
         counters={"retries": 1},
+        served={("blog-list", "list"): (2, 1)},
     )
 
 
 def test_a_record_comes_back_unchanged_through_json() -> None:
     assert RunRecord.from_dict(json.loads(json.dumps(record().to_dict()))) == record()
+
+
+def test_a_record_of_the_time_before_answers_were_counted_by_series_can_be_read() -> None:
+    older = {name: value for name, value in record().to_dict().items() if name != "served"}
+    assert RunRecord.from_dict(older).served == {}
 
 
 def test_counts_and_merged_response_times_cover_every_tick() -> None:

@@ -32,6 +32,10 @@ def test_counts_add_up_and_histograms_merge(halves: list[RunRecord]) -> None:
     assert whole.response().count == expected.count and whole.response().max == expected.max
     assert whole.response().percentile(95) == expected.percentile(95)
     assert whole.counters == {"retries": 5, "merged": 2}
+    assert {name: sum(counts) for name, counts in whole.served.items()} == {
+        name: sum(sum(half.served[name]) for half in halves) for name in halves[0].served
+    }
+    assert merge_records([halves[0], replace(halves[1], served={})]).served == {}, "one part was not counted"
     assert whole.users == tuple(sum(pair) for pair in zip(*(half.users for half in halves), strict=True))
 
 

@@ -173,7 +173,7 @@ def audit_command(
         audit_document(result),
         result.exit_code,
         result.sentence,
-        requests=sum(act.requests for act in result.acts),
+        requests=result.requests,
         stopped=result.stopped,
     )
     paths = {"json": json_file, "html": html_file, "junit": junit_file, "md": md_file}

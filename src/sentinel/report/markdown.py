@@ -133,6 +133,7 @@ def overhead_markdown(
     rows = [
         [
             entry.answer,
+            f"{entry.off_us:.0f} µs",
             entry.median,
             entry.mean,
             f"{entry.upper_us:.1f} µs",
@@ -142,6 +143,6 @@ def overhead_markdown(
         for entry in found
     ]
     budget = "" if budget_us is None else f" (budget {budget_us / 1e3:g} ms)"
-    head = ["requests", "added at the median", "added on average", "at worst", "within", "on/off"]
+    head = ["requests", "without", "added at the median", "added on average", "at worst", "within", "on/off"]
     load = "" if rate is None else f" at {rate:,.0f} requests/s"
     return f"#### overhead{load}{budget}\n\n{table(head, rows)}"

@@ -12,7 +12,15 @@ from sentinel.report.parts import promise_words
 
 _ACTS = ("act", "requests", "admitted", "refused", "excess proven", "wrong refusals")
 _JUDGED: dict[State, bool | None] = {"within": True, "exceeded": False, "undecided": None}
-_COSTS = ("requests", "added at the median", "added on average", "at worst", "within budget", "on / off")
+_COSTS = (
+    "requests",
+    "without",
+    "added at the median",
+    "added on average",
+    "at worst",
+    "within budget",
+    "on / off",
+)
 
 
 def audit_section(result: AuditResult, *, sentence: bool = True) -> str:
@@ -43,6 +51,7 @@ def overhead_section(found: Sequence[Overhead], budget_us: float | None, *, rate
     rows = [
         [
             text_cell(entry.answer),
+            f"{entry.off_us:.0f} µs",
             escape(str(entry.median)),
             escape(str(entry.mean)),
             f"{entry.upper_us:.1f} µs",

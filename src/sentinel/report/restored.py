@@ -3,6 +3,7 @@ the code that showed it first."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sentinel.audit import ActResult, AuditResult
@@ -18,7 +19,8 @@ from sentinel.promise import Promise, promise_of
 def audit_of(experiment: Experiment) -> AuditResult:
     """Restore an audit's result; raise RecordError for an experiment that is none or is damaged."""
     try:
-        return _audit(experiment.result, promise_from(experiment.config["promise"]))
+        found = _audit(experiment.result, promise_from(experiment.config["promise"]))
+        return replace(found, requests=experiment.requests)
     except (KeyError, TypeError, ValueError) as error:
         raise RecordError(f"experiment {experiment.id} holds no audit that can be read: {error!r}") from None
 

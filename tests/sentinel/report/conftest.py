@@ -93,7 +93,10 @@ def audit_experiment(broken_audit: AuditResult) -> Experiment:
     """Give an audit that proved an excess, as it is kept."""
     begun = experiment("audit", {"promise": promise_settings(broken_audit.promise), "seed": 0})
     return begun.concluded(
-        audit_document(broken_audit), broken_audit.exit_code, broken_audit.sentence, requests=99
+        audit_document(broken_audit),
+        broken_audit.exit_code,
+        broken_audit.sentence,
+        requests=broken_audit.requests,
     )
 
 

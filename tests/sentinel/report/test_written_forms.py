@@ -232,6 +232,8 @@ def test_every_form_of_a_kept_experiment_says_its_verdict(
         root = ElementTree.fromstring(experiment_junit(experiment))
         assert int(root.attrib["failures"]) == 1 and root[0].attrib["timestamp"] == experiment.started_at
     assert "at 2,000 requests/s" in experiment_markdown(overhead_experiment)
+    assert "| without | added at the median |" in experiment_markdown(overhead_experiment)
+    assert "388 µs" in experiment_markdown(overhead_experiment)
     listed = printed(show_experiments, [audit_experiment, overhead_experiment, stopped_experiment], width=80)
     assert [word for word in listed.split() if word in ("broken", "failed", "partial")] == [
         "broken",
