@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sentinel.figures import by_second, latency, ms
 from sentinel.knee import FELT_MS, RISE
-from sentinel.neighbours import quiet
+from sentinel.neighbours import named, quiet
 from sentinel.run import RunRecord, Tick
 
 _WINDOW_S = 3
@@ -41,13 +41,18 @@ def recovery(record: RunRecord) -> Recovery | None:
     calm = [s for s in range(begun) if 0 < planned[s] <= max(1.1 * settled, 0.5 * max(planned))]
     ticks = by_second(record)
     before = latency(t for s in calm for t in ticks[s]).percentile(95) if calm else None
-    peaked = _p95(ticks, quiet(record, peak, calm))
+    calm_peak = quiet(record, peak, calm)
+    peaked = _p95(ticks, calm_peak)
     still = quiet(record, after, calm)
     if before is None or peaked is None or len(still) < _WINDOW_S:
         return None
     bound = max(RISE * before, before + FELT_MS * 1e6)
     if peaked <= bound:
-        words = f"p95 {ms(peaked / 1e6)} ms in it, {ms(before / 1e6)} ms before it"
+        told = "it"
+        if len(calm_peak) < len(peak):
+            few = f"those {len(calm_peak)} of its {len(peak)} s"
+            told = f"{few} in which {named(record)} took no more than before"
+        words = f"p95 {ms(peaked / 1e6)} ms in {told}, {ms(before / 1e6)} ms before it"
         return Recovery(0.0, before / 1e6, f"the peak slowed nothing down ({words})")
     return _timed(ticks, still, over, before, bound, left_out=len(still) < len(after))
 

@@ -96,6 +96,14 @@ def test_a_peak_that_slowed_nothing_down_needs_no_recovery(steady: RunRecord) ->
     assert found is not None and found.seconds == 0 and "the peak slowed nothing down" in found.statement
 
 
+def test_a_sentence_on_part_of_the_peak_says_of_which(steady: RunRecord) -> None:
+    whole = analyse(steady).recovery
+    part = analyse(disturbed(steady, range(80, 95), others=0.8)).recovery
+    assert whole is not None and " ms in it, " in whole.statement
+    assert part is not None and part.seconds == 0
+    assert "s in which other programs took no more than before, " in part.statement
+
+
 def test_a_recovery_is_not_delayed_by_others(bent_run: RunRecord) -> None:
     plain = analyse(bent_run).recovery
     noisy = analyse(disturbed(bent_run, range(75, 85), others=0.8)).recovery
