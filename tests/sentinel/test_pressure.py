@@ -125,13 +125,19 @@ def measured(per_second: int, *, one_caller: bool = False) -> tuple[Cost, ...]:
 
 
 def test_refused_requests_are_measured_at_loads_below_the_limit() -> None:
+    """Where a busy machine leaves too few admitted ones besides, nothing is claimed."""
     three = (lambda: measured(500), lambda: measured(500, one_caller=True), measured_slow)
     with ThreadPoolExecutor(3) as side_by_side:
         found = list(side_by_side.map(lambda one: one(), three))
+    both = 0
     for costs in found:
-        assert {entry.answer for entry in costs[0].found} == {"allowed", "refused"}
+        answers = {entry.answer for entry in costs[0].found}
+        assert "refused" in answers
         assert costs[0].failed == 0
-        assert conclude(costs, 1e6)[0] is ExitCode.PASS
+        whole = answers == {"allowed", "refused"}
+        assert conclude(costs, 1e6)[0] is (ExitCode.PASS if whole else ExitCode.VOID)
+        both += whole
+    assert both
 
 
 def one(answer: str, upper_us: float = 20.0, lower_us: float = 5.0) -> Overhead:
